@@ -1,0 +1,1 @@
+//! BERT and RoBERTa encoders that offer hook sites and know no method

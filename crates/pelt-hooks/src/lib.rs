@@ -1,0 +1,1 @@
+//! The contract between a frozen encoder and the methods that adapt it

@@ -1,0 +1,1 @@
+//! GLUE metrics

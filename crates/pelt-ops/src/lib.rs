@@ -1,0 +1,1 @@
+//! Tensor operations of a frozen encoder with small trainable parts

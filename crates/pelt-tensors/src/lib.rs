@@ -1,0 +1,1 @@
+//! Reading and writing tensor files: safetensors and PyTorch checkpoints

@@ -1,0 +1,1 @@
+//! UniPELT: gated unions of parameter-efficient methods
