@@ -1,1 +1,37 @@
-fn main() {}
+//! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask test` and `cargo xtask demo`.
+
+// This program talks to a person at a terminal; printing is its purpose.
+#![allow(clippy::print_stdout)]
+
+mod cargo;
+mod demo;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// Developer commands of the pelt workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check what the compiler cannot: layering, backend features, manifests, sources and documents.
+    Tidy,
+    /// Run all tests, and say what was skipped.
+    Test(test::Arguments),
+    /// Fetch a real encoder and real sentences, adapt the one to the other, and print what was learned.
+    Demo(demo::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Tidy => tidy::run(),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+    }
+}

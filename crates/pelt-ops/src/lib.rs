@@ -1,1 +1,22 @@
-//! Tensor operations of a frozen encoder with small trainable parts
+//! The tensor operations that a frozen encoder with small trainable parts is made of.
+//!
+//! Every operation has a [`generic`] body in burn primitives that serves every backend. With the feature `flex`,
+//! `f32` tensors on the Flex backend (under autodiff or not) go through kernels with a hand-written backward pass
+//! instead. All operations work on packed rows (`[tokens, width]`, no padding).
+
+mod activation;
+mod attention;
+mod dropout;
+#[cfg(feature = "flex")]
+mod flex;
+pub mod generic;
+mod linear;
+mod loss;
+mod norm;
+
+pub use activation::gelu;
+pub use attention::{AttentionLayout, attention};
+pub use dropout::dropout;
+pub use linear::Linear;
+pub use loss::{cross_entropy, mean_squared_error};
+pub use norm::LayerNorm;

@@ -1,1 +1,31 @@
-//! Reading and writing tensor files: safetensors and PyTorch checkpoints
+//! Reading and writing tensor files: safetensors and PyTorch checkpoints.
+//!
+//! [`TensorFiles`] opens one file or a sharded set, checks everything that its header declares, and then reads single
+//! tensors on request, so a large model is never held in memory twice. [`write_safetensors`] writes, and
+//! [`write_atomically`] is the same safe replacement of a file for anything else.
+//!
+//! Tensors come out as plain values on the host ([`HostTensor`], [`HostIntTensor`]): this crate knows no tensor framework.
+//!
+//! # Untrusted files
+//!
+//! No size, offset or name in a file is believed before it is checked against the length of the file. A PyTorch
+//! checkpoint is never executed: only the handful of calls that describe tensors are interpreted. One bound is weaker
+//! than the others: the description part of a checkpoint in PyTorch's format from before version 1.6 is parsed straight
+//! from the file, so the memory it takes is proportional to the file's length.
+
+mod atomic;
+mod element;
+mod error;
+mod files;
+mod folder;
+mod header;
+mod host;
+mod pytorch;
+mod shard;
+mod write;
+
+pub use atomic::write_atomically;
+pub use error::TensorError;
+pub use files::TensorFiles;
+pub use host::{HostIntTensor, HostTensor};
+pub use write::{write_safetensors, write_safetensors_mixed};

@@ -1,0 +1,257 @@
+//! Cards: what a data set is, where it lies and how it is read.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use pelt_metrics::Metric;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{DataError, join_names};
+use crate::labels::Target;
+
+const BUILTIN: [(&str, &str); 10] = [
+    ("ax", include_str!("../../../datasets/ax.toml")),
+    ("cola", include_str!("../../../datasets/cola.toml")),
+    ("mnli", include_str!("../../../datasets/mnli.toml")),
+    ("mrpc", include_str!("../../../datasets/mrpc.toml")),
+    ("qnli", include_str!("../../../datasets/qnli.toml")),
+    ("qqp", include_str!("../../../datasets/qqp.toml")),
+    ("rte", include_str!("../../../datasets/rte.toml")),
+    ("sst2", include_str!("../../../datasets/sst2.toml")),
+    ("stsb", include_str!("../../../datasets/stsb.toml")),
+    ("wnli", include_str!("../../../datasets/wnli.toml")),
+];
+
+/// Describes a data set of Parquet files in the layout of the Hugging Face Hub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// Short name, as on the command line.
+    pub name: String,
+    /// Full name.
+    pub title: String,
+    /// Licence of the data, as far as known.
+    pub licence: String,
+    /// Metrics that are reported.
+    pub metrics: Vec<Metric>,
+    /// The metric by which the best model is chosen; `combined_score` is the mean of `metrics`.
+    pub primary_metric: Metric,
+    /// The split that is trained on, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_split: Option<String>,
+    /// The labelled splits that are evaluated on; the first one chooses the best model.
+    #[serde(default)]
+    pub evaluation_splits: Vec<String>,
+    /// Where the files are.
+    pub source: Source,
+    /// What the columns mean.
+    pub columns: Columns,
+    /// What is predicted.
+    pub target: Target,
+    /// Rows of each published split. A folder may hold fewer, or other splits.
+    #[serde(default)]
+    pub published_rows: BTreeMap<String, usize>,
+    /// Other names of splits, used where a split of the name itself is not there.
+    #[serde(default)]
+    pub aliases: BTreeMap<String, String>,
+}
+
+/// Where the files of a data set are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Data set repository on the Hugging Face Hub.
+    pub repository: String,
+    /// Folder in that repository.
+    pub hub_folder: String,
+    /// Folder below the data directory; its last part is the name of the task's folder.
+    pub local_folder: String,
+}
+
+/// What the columns mean.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Columns {
+    /// The text, or the first text of a pair.
+    pub text: String,
+    /// The second text of a pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
+    /// The label. The value -1 means that the label is private.
+    pub label: String,
+}
+
+impl Card {
+    /// The built-in card of this name.
+    pub fn builtin(name: &str) -> Option<Self> {
+        let (_, text) = BUILTIN.iter().find(|(known, _)| *known == name)?;
+        Self::parse(text, Path::new(name)).ok()
+    }
+
+    /// As [`Card::builtin`], with an error that lists the names there are.
+    ///
+    /// # Errors
+    /// No built-in card has this name.
+    pub fn require_builtin(name: &str) -> Result<Self, DataError> {
+        Self::builtin(name).ok_or_else(|| DataError::UnknownCard {
+            name: name.to_owned(),
+            known: join_names(Self::names()),
+        })
+    }
+
+    /// Names of the built-in cards, sorted.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        BUILTIN.iter().map(|(name, _)| *name)
+    }
+
+    /// Reads a card from a TOML file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a valid card.
+    pub fn load(path: &Path) -> Result<Self, DataError> {
+        let text = std::fs::read_to_string(path).map_err(|source| DataError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Labels and metrics of a classification, `None` for a regression.
+    pub fn labels(&self) -> Option<&[String]> {
+        match &self.target {
+            Target::Classification { labels } => Some(labels),
+            Target::Regression { .. } => None,
+        }
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, DataError> {
+        let wrong = |message: String| DataError::Card {
+            path: path.to_owned(),
+            message,
+        };
+        let card: Self = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .and_then(|span| text.get(..span.start))
+                .map_or(1, |before| before.matches('\n').count() + 1);
+            wrong(format!(
+                "line {line}: {}",
+                error.message().replace('\n', "; ")
+            ))
+        })?;
+        card.check().map_err(wrong)?;
+        Ok(card)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.metrics.is_empty() {
+            return Err("metrics is empty, expected at least one".to_owned());
+        }
+        let scores = self.target.is_regression();
+        for metric in &self.metrics {
+            if metric.is_for_scores() != Some(scores) {
+                return Err(format!(
+                    "the metric {} does not fit the kind of target",
+                    metric.name()
+                ));
+            }
+        }
+        let combined = self.primary_metric == Metric::CombinedScore && self.metrics.len() > 1;
+        if !combined && !self.metrics.contains(&self.primary_metric) {
+            return Err(format!(
+                "primary_metric is {}, which is not among metrics",
+                self.primary_metric.name()
+            ));
+        }
+        self.target.check()?;
+        for folder in [&self.source.hub_folder, &self.source.local_folder] {
+            // A card may come from anywhere, and must not lead out of the data directory.
+            let inside = Path::new(folder)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+            if folder.is_empty() || !inside {
+                return Err(format!(
+                    "the folder {folder:?} is not a plain relative path"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The folders in which the data set may lie below a data directory, in the order in which they are tried.
+    pub(crate) fn candidate_folders(&self, root: &Path) -> Vec<PathBuf> {
+        let local = Path::new(&self.source.local_folder);
+        let mut folders = vec![root.join(local)];
+        let Some(last) = local.file_name() else {
+            return folders;
+        };
+        if local != Path::new(last) {
+            folders.push(root.join(last));
+        }
+        // A folder counts as the task's own only by its name: tasks share column names, so that reading another
+        // task's files would go unnoticed.
+        let root_is_task = root
+            .canonicalize()
+            .is_ok_and(|root| root.file_name() == Some(last));
+        if root_is_task {
+            folders.push(root.to_owned());
+        }
+        folders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_builtin_card_is_valid_and_named_after_its_file() {
+        for (name, text) in BUILTIN {
+            let card = Card::parse(text, Path::new(name)).unwrap();
+            assert_eq!(card.name, name);
+            for split in card.evaluation_splits.iter().chain(&card.train_split) {
+                assert!(card.published_rows.contains_key(split), "{name} {split}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let message = Card::require_builtin("colaa").unwrap_err().to_string();
+        assert!(
+            message.contains("\"colaa\"") && message.contains("cola, mnli"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_card_must_fit_together() {
+        let cola = BUILTIN[1].1;
+        let cases = [
+            ("matthews_correlation\"]", "pearson\"]", "does not fit"),
+            (
+                "primary_metric = \"matthews_correlation\"",
+                "primary_metric = \"f1\"",
+                "not among metrics",
+            ),
+            (
+                "labels = [\"unacceptable\", ",
+                "labels = [\"acceptable\", ",
+                "twice",
+            ),
+            ("glue/cola", "../secret", "plain relative path"),
+            ("[columns]", "[columns]\ntypo = 1", "line 15"),
+        ];
+        for (from, to, expected) in cases {
+            assert!(cola.contains(from), "{from}");
+            let message = Card::parse(&cola.replace(from, to), Path::new("card.toml"))
+                .unwrap_err()
+                .to_string();
+            assert!(message.contains(expected), "{message}");
+            assert!(
+                message.contains("card.toml") && !message.contains('\n'),
+                "{message}"
+            );
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Everything that can go wrong with data, one sentence each.
+
+use std::path::PathBuf;
+
+/// Why data could not be read or tokenised. Rows are counted from 1, without headers and blank lines.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file or folder could not be read.
+    #[error("{} could not be read: {source}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// No data set of this name is built in.
+    #[error("there is no data set {name:?}; the known ones are {known}")]
+    UnknownCard {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A card is not valid.
+    #[error("the data set card {} is not valid: {message}", path.display())]
+    Card {
+        /// The card's file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The folder of a data set was not found.
+    #[error("the data set {name:?} was not found under {}: none of {looked} is a folder", root.display())]
+    NoFolder {
+        /// The data set.
+        name: String,
+        /// The data directory given.
+        root: PathBuf,
+        /// The folders looked for.
+        looked: String,
+    },
+    /// A data set has no such split.
+    #[error("{} has no split {split:?}; the splits there are {found}", folder.display())]
+    NoSplit {
+        /// The data set's folder, or the Hub repository and folder.
+        folder: PathBuf,
+        /// The split asked for.
+        split: String,
+        /// The splits there are.
+        found: String,
+    },
+    /// A split is made of several files and some are not there.
+    #[error("the split {split:?} in {} should have {expected} files, found {found}", folder.display())]
+    MissingFile {
+        /// The data set's folder.
+        folder: PathBuf,
+        /// The split.
+        split: String,
+        /// Number of files by their names.
+        expected: usize,
+        /// Number of files there.
+        found: usize,
+    },
+    /// A file name has no known extension.
+    #[error("{} has no known extension: expected csv, tsv, jsonl, ndjson, json or parquet", path.display())]
+    UnknownExtension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file has no such column.
+    #[error("{} has no column {column:?}; its columns are {found}", path.display())]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column asked for.
+        column: String,
+        /// The columns there are.
+        found: String,
+    },
+    /// A file holds no rows.
+    #[error("{} holds no rows", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Text is not UTF-8.
+    #[error("row {row} of {} is not valid UTF-8", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: usize,
+    },
+    /// A row cannot be parsed.
+    #[error("row {row} of {} is malformed: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A Parquet file is damaged, cut short or no Parquet file.
+    #[error("{} is not a readable Parquet file: {message}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        message: String,
+    },
+    /// A value has the wrong type.
+    #[error("row {row} of {} holds {found} in the column {column:?}, expected {expected}", path.display())]
+    WrongType {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: usize,
+        /// The column.
+        column: String,
+        /// What was expected.
+        expected: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// A label is not one of the task's.
+    #[error("row {row} of {} has the label {found}, expected {allowed}", path.display())]
+    LabelOutside {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: usize,
+        /// The label found.
+        found: String,
+        /// The labels there can be.
+        allowed: String,
+    },
+    /// A score is NaN or infinite.
+    #[error("row {row} of {} has the score {found}, expected a finite number", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: usize,
+        /// The score found.
+        found: String,
+    },
+    /// A folder holds no tokenizer.
+    #[error("{} holds no tokenizer: expected {looked}", folder.display())]
+    NoTokenizer {
+        /// The model's folder.
+        folder: PathBuf,
+        /// The file names looked for.
+        looked: &'static str,
+    },
+    /// A tokenizer's file is not valid.
+    #[error("the tokenizer file {} is not valid: {message}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A text could not be tokenised.
+    #[error("row {row} could not be tokenised: {message}")]
+    Tokenise {
+        /// The row.
+        row: usize,
+        /// What the tokenizer said.
+        message: String,
+    },
+    /// The maximum length leaves no room for text.
+    #[error(
+        "a maximum length of {max_length} tokens leaves no room for text beside {special} special tokens"
+    )]
+    MaxLength {
+        /// The maximum length, special tokens included.
+        max_length: usize,
+        /// Number of special tokens.
+        special: usize,
+    },
+    /// The text that may be shortened is too short.
+    #[error(
+        "row {row} cannot be shortened to {max_length} tokens by its {part} text alone, which has {tokens} tokens"
+    )]
+    TooShort {
+        /// The row.
+        row: usize,
+        /// The maximum length, special tokens included.
+        max_length: usize,
+        /// `first` or `second`.
+        part: &'static str,
+        /// Tokens of that text.
+        tokens: usize,
+    },
+    /// Overlapping windows would not move forward.
+    #[error("windows of {room} tokens cannot share {stride} tokens: expected fewer")]
+    Stride {
+        /// Tokens of the text in each window.
+        room: usize,
+        /// Tokens that consecutive windows share.
+        stride: usize,
+    },
+    /// The Hugging Face Hub did not give what was asked for.
+    #[error("{what} could not be fetched from the Hugging Face Hub: {message}")]
+    Hub {
+        /// Repository and file.
+        what: String,
+        /// What the client said.
+        message: String,
+    },
+}
+
+/// Joins names for a message; long lists are cut.
+pub(crate) fn join_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 20;
+    let names: Vec<&str> = names.into_iter().collect();
+    if names.is_empty() {
+        return "(none)".to_owned();
+    }
+    let shown = names
+        .iter()
+        .take(SHOWN)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > SHOWN {
+        format!("{shown}, ... ({} in all)", names.len())
+    } else {
+        shown
+    }
+}
+
+/// The first line of a foreign error message, cut to a readable length.
+pub(crate) fn first_line(message: &str) -> String {
+    const LONGEST: usize = 200;
+    let line = message.lines().next().unwrap_or_default().trim();
+    if line.chars().count() <= LONGEST {
+        return line.to_owned();
+    }
+    let mut cut: String = line.chars().take(LONGEST).collect();
+    cut.push_str("...");
+    cut
+}

@@ -1,0 +1,201 @@
+//! Tokenizers from the files of a model folder.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
+use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
+use tokenizers::models::bpe::BPE;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::bert::BertProcessing;
+use tokenizers::processors::roberta::RobertaProcessing;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, Tokenizer};
+
+use crate::error::{DataError, first_line};
+
+/// The file names looked for, as an error message lists them.
+const LOOKED_FOR: &str = "tokenizer.json, vocab.txt, or vocab.json with merges.txt";
+
+/// Loads the tokenizer of a model folder, without truncation and padding.
+pub(super) fn load(folder: &Path) -> Result<Tokenizer, DataError> {
+    let whole = folder.join("tokenizer.json");
+    let word_pieces = folder.join("vocab.txt");
+    let pairs = (folder.join("vocab.json"), folder.join("merges.txt"));
+    let mut tokenizer = if whole.is_file() {
+        Tokenizer::from_bytes(read(&whole)?).map_err(|error| invalid(&whole, &error.to_string()))?
+    } else if word_pieces.is_file() {
+        word_piece(&word_pieces, &Options::read(folder)?)?
+    } else if pairs.0.is_file() && pairs.1.is_file() {
+        byte_pairs(&pairs.0, &pairs.1, &Options::read(folder)?)?
+    } else {
+        return Err(DataError::NoTokenizer {
+            folder: folder.to_owned(),
+            looked: LOOKED_FOR,
+        });
+    };
+    if tokenizer.get_post_processor().is_none() {
+        // It adds nothing, but without one the tokens of a single text are not marked as that text's.
+        tokenizer.with_post_processor(Some(TemplateProcessing::default()));
+    }
+    tokenizer.with_padding(None);
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| invalid(folder, &error.to_string()))?;
+    Ok(tokenizer)
+}
+
+/// The parts of `tokenizer_config.json` that matter here, with the defaults of transformers.
+#[derive(Debug, Default, Deserialize)]
+struct Options {
+    do_lower_case: Option<bool>,
+    strip_accents: Option<bool>,
+    tokenize_chinese_chars: Option<bool>,
+    add_prefix_space: Option<bool>,
+    bos_token: Option<TokenName>,
+    eos_token: Option<TokenName>,
+    unk_token: Option<TokenName>,
+    sep_token: Option<TokenName>,
+    pad_token: Option<TokenName>,
+    cls_token: Option<TokenName>,
+    mask_token: Option<TokenName>,
+}
+
+/// A special token is written as its name, or as an object with more about it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum TokenName {
+    Name(String),
+    Object { content: String },
+}
+
+impl Options {
+    fn read(folder: &Path) -> Result<Self, DataError> {
+        let path = folder.join("tokenizer_config.json");
+        if !path.is_file() {
+            return Ok(Self::default());
+        }
+        serde_json::from_slice(&read(&path)?).map_err(|error| invalid(&path, &error.to_string()))
+    }
+}
+
+fn name(option: &Option<TokenName>, default: &str) -> String {
+    match option {
+        Some(TokenName::Name(name) | TokenName::Object { content: name }) => name.clone(),
+        None => default.to_owned(),
+    }
+}
+
+fn word_piece(path: &Path, options: &Options) -> Result<Tokenizer, DataError> {
+    let wrong = |message: &str| invalid(path, message);
+    let unknown = name(&options.unk_token, "[UNK]");
+    let separator = name(&options.sep_token, "[SEP]");
+    let class = name(&options.cls_token, "[CLS]");
+    let vocabulary =
+        WordPiece::read_bytes(&read(path)?).map_err(|error| wrong(&error.to_string()))?;
+    let model = WordPiece::builder()
+        .vocab(vocabulary)
+        .unk_token(unknown.clone())
+        .build()
+        .map_err(|error| wrong(&error.to_string()))?;
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_normalizer(Some(BertNormalizer::new(
+        true,
+        options.tokenize_chinese_chars.unwrap_or(true),
+        options.strip_accents,
+        options.do_lower_case.unwrap_or(true),
+    )));
+    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+    tokenizer.with_decoder(Some(WordPieceDecoder::default()));
+    let separator_id = with_id(path, &tokenizer, &separator)?;
+    let class_id = with_id(path, &tokenizer, &class)?;
+    tokenizer.with_post_processor(Some(BertProcessing::new(separator_id, class_id)));
+    with_id(path, &tokenizer, &unknown)?;
+    let padding = name(&options.pad_token, "[PAD]");
+    let mask = name(&options.mask_token, "[MASK]");
+    add_special(
+        &mut tokenizer,
+        &[unknown, separator, padding, class],
+        &mask,
+        false,
+    );
+    Ok(tokenizer)
+}
+
+fn byte_pairs(vocabulary: &Path, merges: &Path, options: &Options) -> Result<Tokenizer, DataError> {
+    let wrong = |message: &str| invalid(vocabulary, message);
+    let (Some(vocabulary_name), Some(merges_name)) = (vocabulary.to_str(), merges.to_str()) else {
+        return Err(wrong("its path is not UTF-8"));
+    };
+    let model = BPE::from_file(vocabulary_name, merges_name)
+        .build()
+        .map_err(|error| wrong(&format!("together with merges.txt: {error}")))?;
+    let prefix_space = options.add_prefix_space.unwrap_or(false);
+    let separator = name(&options.sep_token, "</s>");
+    let class = name(&options.cls_token, "<s>");
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_pre_tokenizer(Some(ByteLevel::new(prefix_space, true, true)));
+    tokenizer.with_decoder(Some(ByteLevelDecoder::default()));
+    let processing = RobertaProcessing::new(
+        with_id(vocabulary, &tokenizer, &separator)?,
+        with_id(vocabulary, &tokenizer, &class)?,
+    );
+    tokenizer.with_post_processor(Some(
+        processing.trim_offsets(true).add_prefix_space(prefix_space),
+    ));
+    let others = [
+        name(&options.bos_token, "<s>"),
+        name(&options.eos_token, "</s>"),
+        separator,
+        class,
+        name(&options.unk_token, "<unk>"),
+        name(&options.pad_token, "<pad>"),
+    ];
+    // RoBERTa's mask takes the space before it, so that a masked word reads as any other.
+    add_special(
+        &mut tokenizer,
+        &others,
+        &name(&options.mask_token, "<mask>"),
+        true,
+    );
+    Ok(tokenizer)
+}
+
+/// Special tokens that the vocabulary has are recognised in texts. Those it lacks are left out: they would get an id
+/// beyond the embedding table of the model.
+fn add_special(tokenizer: &mut Tokenizer, names: &[String], mask: &str, mask_takes_space: bool) {
+    let mut tokens: Vec<AddedToken> = names
+        .iter()
+        .map(|name| AddedToken::from(name.as_str(), true))
+        .collect();
+    tokens.push(AddedToken::from(mask, true).lstrip(mask_takes_space));
+    tokens.retain(|token| tokenizer.token_to_id(&token.content).is_some());
+    tokenizer.add_special_tokens(&tokens);
+}
+
+fn with_id(path: &Path, tokenizer: &Tokenizer, token: &str) -> Result<(String, u32), DataError> {
+    match tokenizer.token_to_id(token) {
+        Some(id) => Ok((token.to_owned(), id)),
+        None => Err(invalid(
+            path,
+            &format!("it lacks the special token {token}"),
+        )),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    std::fs::read(path).map_err(|source| DataError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn invalid(path: &Path, message: &str) -> DataError {
+    DataError::Tokenizer {
+        path: PathBuf::from(path),
+        message: first_line(message),
+    }
+}

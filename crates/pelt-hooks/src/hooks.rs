@@ -1,0 +1,181 @@
+//! Sites of an encoder, and the trait that contributes at them.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use crate::{NamedParam, Packing, Pass};
+
+/// A linear projection inside a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Projection {
+    /// `attention.self.query`.
+    Query,
+    /// `attention.self.key`.
+    Key,
+    /// `attention.self.value`.
+    Value,
+    /// `attention.output.dense`.
+    AttentionOutput,
+    /// `intermediate.dense`, before the activation.
+    Intermediate,
+    /// `output.dense`.
+    Output,
+}
+
+/// A linear projection of the encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProjectionSite {
+    /// A projection of one layer.
+    Layer(usize, Projection),
+    /// The pooler's dense layer, before its tanh.
+    Pooler,
+}
+
+/// The two sub-layers of a layer, each with a residual connection and a layer norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sublayer {
+    /// Self-attention and its output projection.
+    Attention,
+    /// The feed-forward block.
+    FeedForward,
+}
+
+/// One sub-layer of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SublayerSite {
+    /// The layer, from 0.
+    pub layer: usize,
+    /// Which of its two sub-layers.
+    pub sublayer: Sublayer,
+}
+
+/// Packed hidden states.
+#[derive(Debug, Clone)]
+pub struct Hidden {
+    /// `[tokens, width]`.
+    pub values: Tensor<2>,
+    /// Where each sequence lies in `values`.
+    pub packing: Packing,
+}
+
+/// What a projection reads and gives.
+#[derive(Debug)]
+pub struct SiteInput<'a> {
+    /// The rows that are projected, `[rows, in]`.
+    pub rows: &'a Hidden,
+    /// All rows of every sequence, `[tokens, in]`. Differs from `rows` only where the encoder computes just the rows
+    /// that a head reads (queries of the last layer).
+    pub all: &'a Hidden,
+    /// The frozen projection's output, bias included, `[rows, out]`.
+    pub output: &'a Tensor<2>,
+}
+
+/// What a sub-layer looks like just before its residual connection and norm: the result will be
+/// `norm(output + contribution + residual)`.
+pub struct SublayerStates<'a> {
+    /// The sub-layer's output, after dropout: `h` in the equations, `[rows, d]`.
+    pub output: &'a Hidden,
+    /// The sub-layer's input: `x` in the equations, `[rows, d]`.
+    pub residual: &'a Tensor<2>,
+    /// The sub-layer's own layer norm, `[rows, d]` to `[rows, d]`.
+    pub norm: &'a dyn Fn(Tensor<2>) -> Tensor<2>,
+}
+
+/// Where virtual tokens are put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromptPlace {
+    /// In front of the embedding block's output: no position, no token type, no norm, no dropout.
+    BeforeSequence,
+    /// Between the first row of the embedding block's output and the rest.
+    AfterFirstToken,
+    /// In front of the word embeddings: prompts take the first positions and pass through the embedding block.
+    BeforeWordEmbeddings,
+}
+
+/// Virtual tokens that every sequence of a batch gets.
+#[derive(Debug)]
+pub struct Prompt {
+    /// `[prompt_length, d]`.
+    pub embeddings: Tensor<2>,
+    /// Where they go.
+    pub place: PromptPlace,
+}
+
+/// Key and value rows that every query of a layer sees in front of its own sequence's.
+#[derive(Debug)]
+pub struct KeyValue {
+    /// `[prefix_length, d]`, the same for all sequences.
+    pub key: Tensor<2>,
+    /// `[prefix_length, d]`, the same for all sequences.
+    pub value: Tensor<2>,
+    /// Multiplies the keys of each sequence, `[sequences, 1]`.
+    pub key_gate: Option<Tensor<2>>,
+    /// Multiplies the values of each sequence, `[sequences, 1]`.
+    pub value_gate: Option<Tensor<2>>,
+}
+
+/// Contributions to a frozen encoder. Every default contributes nothing.
+///
+/// A wrapper must forward **every** function: one that is forgotten silently drops contributions.
+pub trait EncoderHooks {
+    /// Virtual tokens put in front of every sequence.
+    fn prompt(&self) -> Option<Prompt> {
+        None
+    }
+
+    /// How far the positions of real tokens are moved up, as PEFT does for a prefix passed as a key/value cache.
+    fn position_shift(&self) -> usize {
+        0
+    }
+
+    /// Added to the output of a projection: `[rows, out]`.
+    fn projection(
+        &self,
+        _site: ProjectionSite,
+        _input: &SiteInput<'_>,
+        _pass: &Pass,
+    ) -> Option<Tensor<2>> {
+        None
+    }
+
+    /// Keys and values put in front of a layer's own; `input` is what the layer's projections read, `[tokens, d]`.
+    fn prefix(&self, _layer: usize, _input: &Hidden, _pass: &Pass) -> Vec<KeyValue> {
+        Vec::new()
+    }
+
+    /// Added to a sub-layer's output before its residual connection and norm: `[rows, d]`.
+    fn sublayer(
+        &self,
+        _site: SublayerSite,
+        _states: &SublayerStates<'_>,
+        _pass: &Pass,
+    ) -> Option<Tensor<2>> {
+        None
+    }
+
+    /// Whether anything this method contributes *behind the attention* of `layer` depends on other rows of the same
+    /// sequence (a gate that averages over a sub-layer's rows does). Then the encoder computes all rows of that layer
+    /// even where a head reads only the first.
+    fn needs_all_rows(&self, _layer: usize) -> bool {
+        false
+    }
+}
+
+/// A parameter-efficient method: hooks, and the names of what it trains.
+pub trait Method: Module + EncoderHooks {
+    /// Every trainable tensor, under the name that AdapterHub's files give it (without the model's own prefix), with
+    /// [`ADAPTER`](crate::ADAPTER) in the place of the adapter's name.
+    fn named_params(&self) -> Vec<NamedParam>;
+}
+
+/// No method: the plain encoder.
+#[derive(Module, Debug)]
+pub struct NoHooks;
+
+impl EncoderHooks for NoHooks {}
+
+impl Method for NoHooks {
+    fn named_params(&self) -> Vec<NamedParam> {
+        Vec::new()
+    }
+}

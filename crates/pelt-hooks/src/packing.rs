@@ -1,0 +1,165 @@
+//! Where sequences lie in a packed tensor.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Where the sequences of a batch lie in a `[tokens, width]` tensor: one after another, without padding.
+///
+/// Cheap to clone. The two small matrices that average rows per sequence and spread a value per sequence over its rows
+/// are built on first use and shared by all clones.
+#[derive(Clone, Debug)]
+pub struct Packing {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Start of every sequence, and the total as last entry.
+    offsets: Vec<usize>,
+    mean: OnceLock<Tensor<2>>,
+    spread: OnceLock<Tensor<2>>,
+}
+
+impl Packing {
+    /// A packing of sequences of these lengths, in this order.
+    pub fn new(lengths: impl IntoIterator<Item = usize>) -> Self {
+        let mut offsets = vec![0];
+        let mut total = 0;
+        for length in lengths {
+            total += length;
+            offsets.push(total);
+        }
+        Self {
+            inner: Arc::new(Inner {
+                offsets,
+                mean: OnceLock::new(),
+                spread: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Number of sequences.
+    pub fn sequences(&self) -> usize {
+        self.inner.offsets.len() - 1
+    }
+
+    /// Number of rows of all sequences together.
+    pub fn tokens(&self) -> usize {
+        self.inner.offsets[self.sequences()]
+    }
+
+    /// Start of every sequence, with the number of tokens as last entry: `sequences + 1` numbers.
+    pub fn offsets(&self) -> &[usize] {
+        &self.inner.offsets
+    }
+
+    /// The rows of one sequence.
+    pub fn rows(&self, sequence: usize) -> Range<usize> {
+        self.inner.offsets[sequence]..self.inner.offsets[sequence + 1]
+    }
+
+    /// The length of every sequence.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
+        self.inner.offsets.windows(2).map(|pair| pair[1] - pair[0])
+    }
+
+    /// The length of the longest sequence, 0 without sequences.
+    pub fn longest(&self) -> usize {
+        self.lengths().max().unwrap_or(0)
+    }
+
+    /// The packing after `extra` rows have been added to every sequence.
+    pub fn lengthened(&self, extra: usize) -> Self {
+        if extra == 0 {
+            return self.clone();
+        }
+        Self::new(self.lengths().map(|length| length + extra))
+    }
+
+    /// The packing of one row per sequence, as left by [`first_rows`](Self::first_rows).
+    pub fn one_row_each(&self) -> Self {
+        Self::new(std::iter::repeat_n(1, self.sequences()))
+    }
+
+    /// The index of every sequence's first row.
+    pub fn first_rows(&self) -> Vec<i64> {
+        self.inner.offsets[..self.sequences()]
+            .iter()
+            .map(|offset| *offset as i64)
+            .collect()
+    }
+
+    /// The mean of every sequence's rows.
+    ///
+    /// # Shapes
+    /// `[tokens, width]` to `[sequences, width]`.
+    pub fn mean(&self, rows: Tensor<2>) -> Tensor<2> {
+        let matrix = self.inner.mean.get_or_init(|| {
+            self.matrix(&rows.device().inner(), |length| 1.0 / length as f32)
+        });
+        matrix.clone().matmul(rows)
+    }
+
+    /// Repeats a value per sequence for each of its rows.
+    ///
+    /// # Shapes
+    /// `[sequences, width]` to `[tokens, width]`.
+    pub fn spread(&self, per_sequence: Tensor<2>) -> Tensor<2> {
+        let matrix = self.inner.spread.get_or_init(|| {
+            self.matrix(&per_sequence.device().inner(), |_| 1.0)
+                .transpose()
+        });
+        matrix.clone().matmul(per_sequence)
+    }
+
+    /// `[sequences, tokens]` with `weight(length)` where the row belongs to the sequence.
+    fn matrix(&self, device: &Device, weight: impl Fn(usize) -> f32) -> Tensor<2> {
+        let (sequences, tokens) = (self.sequences(), self.tokens());
+        let mut values = vec![0.0_f32; sequences * tokens];
+        for sequence in 0..sequences {
+            let rows = self.rows(sequence);
+            let weight = weight(rows.len());
+            values[sequence * tokens..][rows].fill(weight);
+        }
+        Tensor::from_data(TensorData::new(values, [sequences, tokens]), device)
+    }
+}
+
+impl PartialEq for Packing {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.offsets == other.inner.offsets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_sequences_follow_one_another() {
+        let packing = Packing::new([3, 1, 2]);
+        assert_eq!(packing.tokens(), 6);
+        assert_eq!(packing.rows(1), 3..4);
+        assert_eq!(packing.first_rows(), [0, 3, 4]);
+        assert_eq!(packing.lengthened(2).offsets(), [0, 5, 8, 12]);
+        assert_eq!(packing.longest(), 3);
+    }
+
+    #[test]
+    fn mean_and_spread_stay_inside_their_sequence() {
+        let device = Device::flex();
+        let packing = Packing::new([2, 1]);
+        let rows = Tensor::<2>::from_data([[1.0, 10.0], [3.0, 20.0], [7.0, 70.0]], &device);
+        let mean = packing.mean(rows);
+        mean.clone().into_data().assert_eq(
+            &TensorData::from([[2.0_f32, 15.0], [7.0, 70.0]]),
+            true,
+        );
+        packing.spread(mean).into_data().assert_eq(
+            &TensorData::from([[2.0_f32, 15.0], [2.0, 15.0], [7.0, 70.0]]),
+            true,
+        );
+    }
+}

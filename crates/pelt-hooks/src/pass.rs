@@ -1,0 +1,102 @@
+//! What holds for one forward pass.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use burn::module::ParamId;
+use burn::tensor::Tensor;
+
+/// One forward pass: whether dropout is active, and what a method has already computed in it.
+///
+/// Every dropout site draws a key of its own from the pass, in the order of the computation. A mask is a pure function
+/// of its key, so a pass with the same seed drops the same entries, on any number of threads.
+#[derive(Debug)]
+pub struct Pass {
+    seed: Option<u64>,
+    sites: Cell<u64>,
+    scratch: RefCell<HashMap<ParamId, Tensor<2>>>,
+    gates: Option<RefCell<HashMap<ParamId, Tensor<2>>>>,
+}
+
+impl Pass {
+    /// A pass without dropout.
+    pub fn evaluate() -> Self {
+        Self {
+            seed: None,
+            sites: Cell::new(0),
+            scratch: RefCell::default(),
+            gates: None,
+        }
+    }
+
+    /// A pass without dropout that keeps the value of every gate.
+    pub fn observing_gates() -> Self {
+        Self {
+            gates: Some(RefCell::default()),
+            ..Self::evaluate()
+        }
+    }
+
+    /// Keeps a gate's values (`[sequences, columns]`) under the id of the gate's weight, if this pass observes gates.
+    pub fn observe_gate(&self, gate: ParamId, values: &Tensor<2>) {
+        if let Some(gates) = &self.gates {
+            gates.borrow_mut().insert(gate, values.clone());
+        }
+    }
+
+    /// The gates of this pass, by the id of their weight; empty unless it observed them.
+    pub fn into_gates(self) -> HashMap<ParamId, Tensor<2>> {
+        self.gates.map(RefCell::into_inner).unwrap_or_default()
+    }
+
+    /// A pass with dropout; `seed` should be different for every step.
+    pub fn train(seed: u64) -> Self {
+        Self {
+            seed: Some(seed),
+            ..Self::evaluate()
+        }
+    }
+
+    /// The key for the next dropout site, or `None` where dropout is off.
+    pub fn dropout_key(&self) -> Option<u64> {
+        let seed = self.seed?;
+        let site = self.sites.get() + 1;
+        self.sites.set(site);
+        Some(mix(seed ^ mix(site)))
+    }
+
+    /// A value that a method needs in several layers and computes once a pass, stored under one of its parameters.
+    pub fn once(&self, owner: ParamId, compute: impl FnOnce() -> Tensor<2>) -> Tensor<2> {
+        if let Some(value) = self.scratch.borrow().get(&owner) {
+            return value.clone();
+        }
+        let value = compute();
+        self.scratch.borrow_mut().insert(owner, value.clone());
+        value
+    }
+}
+
+/// The finaliser of SplitMix64: a bijection of 64-bit numbers that scatters neighbours.
+fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_differ_between_sites_and_repeat_with_the_seed() {
+        let draw = |seed| {
+            let pass = Pass::train(seed);
+            [pass.dropout_key(), pass.dropout_key()]
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert_ne!(draw(1)[0], draw(1)[1]);
+        assert_eq!(Pass::evaluate().dropout_key(), None);
+    }
+}

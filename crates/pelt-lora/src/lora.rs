@@ -1,0 +1,159 @@
+//! LoRA at the projections of an encoder.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use pelt_hooks::{
+    ADAPTER, EncoderHooks, Method, NamedParam, Pass, Projection, ProjectionSite, SiteInput,
+};
+
+use crate::{LoraSite, MergeError};
+
+/// LoRA (arXiv 2106.09685), with the gates of UniPELT (arXiv 2110.07577) where they are asked for.
+#[derive(Module, Debug)]
+pub struct Lora {
+    /// The adapted projections of every layer; nothing in layers that are left out.
+    pub layers: Vec<LoraLayer>,
+    /// The adapted pooler.
+    pub pooler: Option<LoraSite>,
+}
+
+/// The adapted projections of one layer.
+#[derive(Module, Debug)]
+pub struct LoraLayer {
+    /// At `attention.self.query`.
+    pub query: Option<LoraSite>,
+    /// At `attention.self.key`.
+    pub key: Option<LoraSite>,
+    /// At `attention.self.value`.
+    pub value: Option<LoraSite>,
+    /// At `attention.output.dense`.
+    pub attention_output: Option<LoraSite>,
+    /// At `intermediate.dense`.
+    pub intermediate: Option<LoraSite>,
+    /// At `output.dense`.
+    pub output: Option<LoraSite>,
+}
+
+/// What merging adds to one frozen projection.
+#[derive(Debug)]
+pub struct MergeDelta {
+    /// The projection.
+    pub site: ProjectionSite,
+    /// Added to the weight, `[in, out]`.
+    pub weight: Tensor<2>,
+    /// Added to the bias, `[out]`.
+    pub bias: Option<Tensor<1>>,
+}
+
+const PROJECTIONS: [Projection; 6] = [
+    Projection::Query,
+    Projection::Key,
+    Projection::Value,
+    Projection::AttentionOutput,
+    Projection::Intermediate,
+    Projection::Output,
+];
+
+impl LoraLayer {
+    /// The update at one projection.
+    pub fn site(&self, projection: Projection) -> Option<&LoraSite> {
+        match projection {
+            Projection::Query => self.query.as_ref(),
+            Projection::Key => self.key.as_ref(),
+            Projection::Value => self.value.as_ref(),
+            Projection::AttentionOutput => self.attention_output.as_ref(),
+            Projection::Intermediate => self.intermediate.as_ref(),
+            Projection::Output => self.output.as_ref(),
+        }
+    }
+}
+
+impl Lora {
+    /// The update at one projection.
+    pub fn site(&self, site: ProjectionSite) -> Option<&LoraSite> {
+        match site {
+            ProjectionSite::Layer(layer, projection) => self.layers.get(layer)?.site(projection),
+            ProjectionSite::Pooler => self.pooler.as_ref(),
+        }
+    }
+
+    /// Every adapted projection, layer by layer.
+    pub fn sites(&self) -> Vec<(ProjectionSite, &LoraSite)> {
+        let mut sites = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            for projection in PROJECTIONS {
+                if let Some(site) = layer.site(projection) {
+                    sites.push((ProjectionSite::Layer(index, projection), site));
+                }
+            }
+        }
+        sites.extend(self.pooler.iter().map(|site| (ProjectionSite::Pooler, site)));
+        sites
+    }
+
+    /// What has to be added to the frozen projections so that they alone give the adapted encoder.
+    ///
+    /// # Errors
+    /// With gates, which no fixed weight can replace.
+    pub fn merge_deltas(&self) -> Result<Vec<MergeDelta>, MergeError> {
+        let delta = |(site, block): (ProjectionSite, &LoraSite)| match block.delta_weight() {
+            Some(weight) => Ok(MergeDelta {
+                site,
+                weight,
+                bias: block.bias_delta.as_ref().map(|delta| delta.val()),
+            }),
+            None => Err(MergeError::Gated {
+                name: module_path(site),
+            }),
+        };
+        self.sites().into_iter().map(delta).collect()
+    }
+}
+
+/// The name of a projection in BERT's and RoBERTa's checkpoints.
+fn module_path(site: ProjectionSite) -> String {
+    match site {
+        ProjectionSite::Pooler => "pooler.dense".to_string(),
+        ProjectionSite::Layer(layer, projection) => {
+            let name = match projection {
+                Projection::Query => "attention.self.query",
+                Projection::Key => "attention.self.key",
+                Projection::Value => "attention.self.value",
+                Projection::AttentionOutput => "attention.output.dense",
+                Projection::Intermediate => "intermediate.dense",
+                Projection::Output => "output.dense",
+            };
+            format!("encoder.layer.{layer}.{name}")
+        }
+    }
+}
+
+impl EncoderHooks for Lora {
+    fn projection(
+        &self,
+        site: ProjectionSite,
+        input: &SiteInput<'_>,
+        pass: &Pass,
+    ) -> Option<Tensor<2>> {
+        Some(self.site(site)?.contribution(input, pass))
+    }
+
+    /// Gates of the self-attention's projections get all rows anyway; the ones behind it do not.
+    fn needs_all_rows(&self, layer: usize) -> bool {
+        let gated = |site: &Option<LoraSite>| site.as_ref().is_some_and(|site| site.gate.is_some());
+        self.layers.get(layer).is_some_and(|layer| {
+            gated(&layer.attention_output) || gated(&layer.intermediate) || gated(&layer.output)
+        })
+    }
+}
+
+impl Method for Lora {
+    fn named_params(&self) -> Vec<NamedParam> {
+        self.sites()
+            .into_iter()
+            .flat_map(|(site, block)| {
+                block.named_params(&format!("{}.loras.{ADAPTER}", module_path(site)))
+            })
+            .collect()
+    }
+}

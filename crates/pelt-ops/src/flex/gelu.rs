@@ -1,0 +1,73 @@
+//! Exact GELU.
+
+use std::mem::MaybeUninit;
+
+use super::buffer::{CHUNK, dense, elements, filled, for_chunks, part, sizes, tensor};
+use super::math::normal;
+use super::op::{FlexOp, FlexTensor};
+use super::vectorise::{Arithmetic, vectorised};
+
+/// `x Φ(x)`; backward computes Φ again from `x`.
+#[derive(Debug, Clone)]
+pub(crate) struct Gelu;
+
+impl FlexOp<1> for Gelu {
+    type Saved = FlexTensor;
+
+    #[allow(unsafe_code)]
+    fn forward(
+        &self,
+        [x]: [FlexTensor; 1],
+        [tracked]: [bool; 1],
+    ) -> (FlexTensor, Option<FlexTensor>) {
+        let x = dense(x);
+        let values = elements(&x);
+        // SAFETY: the kernel writes as many elements as it reads, and `part` is as long as the chunk.
+        let output = unsafe {
+            filled(values.len(), CHUNK, |number, space| {
+                forward_kernel(part(values, number, CHUNK), space);
+            })
+        };
+        let output = tensor(output, sizes(&x));
+        (output, tracked.then_some(x))
+    }
+
+    fn backward(
+        &self,
+        x: FlexTensor,
+        gradient: FlexTensor,
+        _tracked: [bool; 1],
+    ) -> [Option<FlexTensor>; 1] {
+        let mut gradient = dense(gradient);
+        let values = elements(&x);
+        for_chunks(gradient.storage_mut::<f32>(), CHUNK, |number, chunk| {
+            backward_kernel(part(values, number, CHUNK), chunk);
+        });
+        [Some(gradient)]
+    }
+}
+
+vectorised! {
+    fn forward_kernel(x: &[f32], output: &mut [MaybeUninit<f32>]) = forward_body
+}
+
+#[inline(always)]
+fn forward_body<A: Arithmetic>(x: &[f32], output: &mut [MaybeUninit<f32>]) {
+    assert_eq!(x.len(), output.len(), "gelu lengths");
+    for (output, x) in output.iter_mut().zip(x) {
+        output.write(x * normal::<A>(*x).0);
+    }
+}
+
+vectorised! {
+    /// Multiplies `gradient` by the derivative at `x`.
+    fn backward_kernel(x: &[f32], gradient: &mut [f32]) = backward_body
+}
+
+#[inline(always)]
+fn backward_body<A: Arithmetic>(x: &[f32], gradient: &mut [f32]) {
+    for (gradient, x) in gradient.iter_mut().zip(x) {
+        let (below, density) = normal::<A>(*x);
+        *gradient *= A::mul_add(*x, density, below);
+    }
+}

@@ -1,0 +1,18 @@
+//! Kernels for the Flex backend: forward and hand-written backward, `f32` only.
+
+pub(crate) mod attention;
+mod buffer;
+pub(crate) mod dropout;
+pub(crate) mod gelu;
+pub(crate) mod linear;
+pub(crate) mod mask;
+mod math;
+pub(crate) mod norm;
+mod op;
+mod product;
+mod reduce;
+#[cfg(test)]
+mod tests;
+mod vectorise;
+
+pub(crate) use op::{run, serves};

@@ -1,0 +1,144 @@
+//! Operations on Flex tensors whose backward pass is written by hand.
+
+use std::fmt::Debug;
+
+use burn::backend::autodiff::{
+    checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind},
+};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    AutodiffBackend, BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
+    Flex,
+};
+use burn::tensor::{DType, Tensor};
+
+/// A tensor of the Flex backend.
+pub(crate) type FlexTensor = FloatTensor<Flex>;
+
+/// The same tensor under autodiff.
+type TrackedTensor = FloatTensor<burn::backend::Autodiff<Flex>>;
+
+/// An operation with `N` inputs and one output, and its gradient.
+pub(crate) trait FlexOp<const N: usize>: Clone + Debug + Send + 'static {
+    /// What the backward pass needs of the forward pass.
+    type Saved: Clone + Debug + Send + 'static;
+
+    /// The output, and what backward needs; `tracked` tells which inputs will be asked for a gradient.
+    fn forward(
+        &self,
+        inputs: [FlexTensor; N],
+        tracked: [bool; N],
+    ) -> (FlexTensor, Option<Self::Saved>);
+
+    /// The gradient of every input for which `tracked` is set.
+    fn backward(
+        &self,
+        saved: Self::Saved,
+        gradient: FlexTensor,
+        tracked: [bool; N],
+    ) -> [Option<FlexTensor>; N];
+}
+
+/// Whether the kernels of this module can work on a tensor: it is on Flex, under autodiff or not, and holds `f32`.
+pub(crate) fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
+    if tensor.dtype() != DType::F32 {
+        return false;
+    }
+    match tensor.clone().into_dispatch().kind {
+        DispatchTensorKind::Autodiff(inner) => matches!(*inner, DispatchTensorKind::Flex(_)),
+        kind => matches!(kind, DispatchTensorKind::Flex(_)),
+    }
+}
+
+/// Runs an operation, and records its backward step if an input is tracked.
+///
+/// # Panics
+/// If an input is not one that [`serves`] accepts.
+pub(crate) fn run<O: FlexOp<N>, const N: usize, const D: usize>(
+    op: O,
+    inputs: [DispatchTensor; N],
+) -> Tensor<D> {
+    let context = inputs
+        .iter()
+        .map(|input| input.autodiff)
+        .fold(DispatchAutodiffContext::Disabled, |all, one| all.merge(one));
+    let kind = match context {
+        DispatchAutodiffContext::Disabled => {
+            let (output, _) = op.forward(inputs.map(plain), [false; N]);
+            DispatchTensorKind::Flex(BackendTensor::Float(output))
+        }
+        DispatchAutodiffContext::Enabled(_) => {
+            let output = record(op, inputs.map(tracked));
+            let output = DispatchTensorKind::Flex(BackendTensor::Autodiff(output));
+            DispatchTensorKind::Autodiff(Box::new(output))
+        }
+    };
+    Tensor::from_dispatch(DispatchTensor {
+        kind,
+        autodiff: context,
+    })
+}
+
+fn plain(input: DispatchTensor) -> FlexTensor {
+    match input.kind {
+        DispatchTensorKind::Flex(tensor) => tensor.float(),
+        _ => panic!("a kernel for Flex was given a tensor of another backend"),
+    }
+}
+
+fn tracked(input: DispatchTensor) -> TrackedTensor {
+    match input.kind {
+        DispatchTensorKind::Autodiff(inner) => match *inner {
+            DispatchTensorKind::Flex(tensor) => tensor.autodiff(),
+            _ => panic!("a kernel for Flex was given a tensor of another backend"),
+        },
+        kind => {
+            let constant = DispatchTensor {
+                kind,
+                autodiff: DispatchAutodiffContext::Disabled,
+            };
+            <burn::backend::Autodiff<Flex>>::from_inner(plain(constant))
+        }
+    }
+}
+
+fn record<O: FlexOp<N>, const N: usize>(op: O, inputs: [TrackedTensor; N]) -> TrackedTensor {
+    let tracked = inputs.each_ref().map(|input| input.is_tracked());
+    let nodes = inputs.each_ref().map(|input| input.node());
+    let primitives = inputs.map(|input| input.into_primitive());
+    let (output, saved) = op.forward(primitives, tracked);
+    let preparation = Step(op)
+        .prepare::<NoCheckpointing>(nodes)
+        .compute_bound()
+        .stateful();
+    match preparation {
+        OpsKind::Tracked(preparation) => preparation.finish(saved, output),
+        OpsKind::UnTracked(preparation) => preparation.finish(output),
+    }
+}
+
+#[derive(Debug)]
+struct Step<O>(O);
+
+impl<O: FlexOp<N>, const N: usize> Backward<Flex, N> for Step<O> {
+    type State = Option<O::Saved>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, N>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = gradients.consume::<Flex>(&ops.node);
+        let Some(saved) = ops.state else { return };
+        let tracked = ops.parents.each_ref().map(|parent| parent.is_some());
+        let found = self.0.backward(saved, gradient, tracked);
+        for (parent, gradient) in ops.parents.into_iter().zip(found) {
+            if let (Some(parent), Some(gradient)) = (parent, gradient) {
+                gradients.register::<Flex>(parent.id, gradient);
+            }
+        }
+    }
+}

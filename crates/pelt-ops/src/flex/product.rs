@@ -1,0 +1,296 @@
+//! Matrix products.
+
+use std::marker::PhantomData;
+
+use super::op::FlexTensor;
+
+/// Multiplications from which on a product is spread over the threads.
+const PARALLEL: usize = 192 * 192 * 192;
+
+/// A matrix inside a slice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    elements: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows of `columns` elements, each `row_stride` after the one before, from the start of `elements`.
+    ///
+    /// # Panics
+    /// If the matrix reaches past the end of `elements`.
+    pub(crate) fn new(elements: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        Self::strided(elements, [rows, columns], [row_stride, 1])
+    }
+
+    fn strided(elements: &'a [f32], [rows, columns]: [usize; 2], strides: [usize; 2]) -> Self {
+        let [row_stride, column_stride] = strides;
+        if rows > 0 && columns > 0 {
+            let last = (rows - 1) * row_stride + (columns - 1) * column_stride;
+            assert!(last < elements.len(), "a matrix outside its slice");
+        }
+        Self {
+            elements,
+            rows,
+            columns,
+            row_stride,
+            column_stride,
+        }
+    }
+
+    /// The matrix in a tensor, whatever its strides; negative ones must have been made dense.
+    pub(crate) fn of(tensor: &'a FlexTensor) -> Self {
+        let layout = tensor.layout();
+        let shape = layout.shape();
+        let start = layout.start_offset().min(tensor.storage::<f32>().len());
+        Self::strided(
+            &tensor.storage::<f32>()[start..],
+            [shape[0], shape[1]],
+            [layout.strides()[0] as usize, layout.strides()[1] as usize],
+        )
+    }
+
+    /// The transpose, without moving anything.
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            elements: self.elements,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// One row of a matrix whose rows are contiguous.
+    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
+        debug_assert_eq!(self.column_stride, 1);
+        &self.elements[row * self.row_stride..][..self.columns]
+    }
+
+    /// `count` rows from `start` on.
+    pub(crate) fn rows_from(self, start: usize, count: usize) -> Self {
+        assert!(start + count <= self.rows, "rows outside a matrix");
+        Self {
+            elements: &self.elements[(start * self.row_stride).min(self.elements.len())..],
+            rows: count,
+            ..self
+        }
+    }
+}
+
+/// A matrix that can be written.
+#[derive(Debug)]
+pub(crate) struct MatrixMut<'a> {
+    start: *mut f32,
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> MatrixMut<'a> {
+    /// Rows of `columns` elements, each `row_stride` after the one before, from the start of `elements`.
+    ///
+    /// # Panics
+    /// If the matrix reaches past the end of `elements`.
+    pub(crate) fn new(
+        elements: &'a mut [f32],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
+        let matrix = Matrix::new(elements, rows, columns, row_stride);
+        assert!(matrix.columns <= row_stride || rows <= 1, "rows overlap");
+        Self {
+            start: elements.as_mut_ptr(),
+            rows,
+            columns,
+            row_stride,
+            lifetime: PhantomData,
+        }
+    }
+}
+
+/// Elements that several threads write at places which do not overlap.
+#[derive(Debug)]
+pub(crate) struct Shared<'a> {
+    start: *mut f32,
+    length: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: the pointer is used through the two functions below only, whose callers promise that no two uses overlap.
+#[allow(unsafe_code)]
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    /// Shares a slice for as long as it is borrowed.
+    pub(crate) fn new(elements: &'a mut [f32]) -> Self {
+        Self {
+            start: elements.as_mut_ptr(),
+            length: elements.len(),
+            lifetime: PhantomData,
+        }
+    }
+
+    /// The matrix that starts at element `start`.
+    ///
+    /// # Safety
+    /// While the result lives, nothing else may read or write the elements of this matrix.
+    ///
+    /// # Panics
+    /// If the matrix reaches past the end.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn matrix(
+        &self,
+        start: usize,
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> MatrixMut<'a> {
+        if rows > 0 && columns > 0 {
+            let last = start + (rows - 1) * row_stride + columns - 1;
+            assert!(last < self.length, "a matrix outside its buffer");
+        }
+        MatrixMut {
+            // SAFETY: `start` is inside the buffer, or the matrix is empty and its pointer is never used.
+            start: unsafe { self.start.add(start.min(self.length)) },
+            rows,
+            columns,
+            row_stride,
+            lifetime: PhantomData,
+        }
+    }
+
+    /// `length` elements from `start` on.
+    ///
+    /// # Safety
+    /// While the result lives, nothing else may read or write these elements.
+    ///
+    /// # Panics
+    /// If they reach past the end.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn slice(&self, start: usize, length: usize) -> &'a mut [f32] {
+        assert!(start + length <= self.length, "a slice outside its buffer");
+        // SAFETY: the range was just checked, and the caller promises that it is used here alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), length) }
+    }
+}
+
+/// What a product does with what its output holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Overwrites it.
+    Set,
+    /// Adds to it.
+    Add,
+}
+
+/// `output (+)= scale * left * right` on the calling thread.
+pub(crate) fn multiply(
+    output: &mut MatrixMut<'_>,
+    mode: Output,
+    scale: f32,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+) {
+    assert_eq!(
+        [output.rows, left.columns, output.columns],
+        [left.rows, right.rows, right.columns],
+        "sizes of a product"
+    );
+    call(
+        output.start,
+        output.row_stride,
+        mode,
+        scale,
+        [left, right],
+        gemm::Parallelism::None,
+    );
+}
+
+/// `left * right` added to `output`, which holds the rows of the product one after another, on all threads.
+pub(crate) fn add_product(output: &mut [f32], left: Matrix<'_>, right: Matrix<'_>) {
+    assert_eq!(left.columns, right.rows, "sizes of a product");
+    assert_eq!(output.len(), left.rows * right.columns, "size of a product");
+    let width = right.columns;
+    let parallelism = parallelism(left, right);
+    let start = output.as_mut_ptr();
+    call(start, width, Output::Add, 1.0, [left, right], parallelism);
+}
+
+/// `left * right`, row after row, on all threads.
+#[allow(unsafe_code)]
+pub(crate) fn product(left: Matrix<'_>, right: Matrix<'_>) -> Vec<f32> {
+    assert_eq!(left.columns, right.rows, "sizes of a product");
+    let count = left.rows * right.columns;
+    let mut output = Vec::<f32>::with_capacity(count);
+    let width = right.columns;
+    let parallelism = parallelism(left, right);
+    let start = output.as_mut_ptr();
+    call(start, width, Output::Set, 1.0, [left, right], parallelism);
+    // SAFETY: the product has written every element, without reading any.
+    unsafe { output.set_len(count) };
+    output
+}
+
+fn parallelism(left: Matrix<'_>, right: Matrix<'_>) -> gemm::Parallelism {
+    let multiplications = left.rows.saturating_mul(left.columns).saturating_mul(right.columns);
+    match multiplications < PARALLEL {
+        true => gemm::Parallelism::None,
+        false => gemm::Parallelism::Rayon(0),
+    }
+}
+
+/// The callers have checked that the sizes fit each other, and that the output may be written.
+#[allow(unsafe_code)]
+fn call(
+    output: *mut f32,
+    row_stride: usize,
+    mode: Output,
+    scale: f32,
+    [left, right]: [Matrix<'_>; 2],
+    parallelism: gemm::Parallelism,
+) {
+    // SAFETY: the constructors of `Matrix` have checked that both inputs lie inside their slices; the output is
+    // `left.rows` rows of `right.columns` elements that the caller owns; strides come from slices and fit an isize.
+    unsafe {
+        gemm::gemm(
+            left.rows,
+            right.columns,
+            left.columns,
+            output,
+            1,
+            row_stride as isize,
+            mode == Output::Add,
+            left.elements.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.elements.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}

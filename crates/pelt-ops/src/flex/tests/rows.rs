@@ -1,0 +1,187 @@
+//! The kernels that work row by row.
+
+use burn::tensor::Tensor;
+use proptest::prelude::*;
+
+use super::*;
+use crate::flex::{dropout::Dropout, gelu::Gelu, linear::Linear, mask::Mask, norm::LayerNorm, run};
+use crate::{generic, gelu};
+
+fn flat(row: &Tensor<2>) -> Tensor<1> {
+    let [_, width] = row.dims();
+    row.clone().reshape([width])
+}
+
+fn gelu_kernel(inputs: &[Tensor<2>]) -> Tensor<2> {
+    run(Gelu, [inputs[0].clone().into_dispatch()])
+}
+
+fn gelu_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
+    generic::gelu(inputs[0].clone() * 1.0)
+}
+
+fn linear_kernel(inputs: &[Tensor<2>]) -> Tensor<2> {
+    let [x, weight] = [0, 1].map(|input| inputs[input].clone().into_dispatch());
+    run(Linear, [x, weight, flat(&inputs[2]).into_dispatch()])
+}
+
+fn linear_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
+    generic::linear(inputs[0].clone(), inputs[1].clone(), flat(&inputs[2]))
+}
+
+/// Inputs: rows, weight, bias.
+fn norm_kernel(inputs: &[Tensor<2>]) -> Tensor<2> {
+    let [weight, bias] = [1, 2].map(|input| flat(&inputs[input]).into_dispatch());
+    let op = LayerNorm { epsilon: 1e-5 };
+    run(op, [inputs[0].clone().into_dispatch(), weight, bias])
+}
+
+fn norm_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
+    generic::layer_norm(inputs[0].clone(), flat(&inputs[1]), flat(&inputs[2]), 1e-5)
+}
+
+/// Inputs: rows, weight, bias, residual.
+fn residual_kernel(inputs: &[Tensor<2>]) -> Tensor<2> {
+    let [weight, bias] = [1, 2].map(|input| flat(&inputs[input]).into_dispatch());
+    let [x, residual] = [0, 3].map(|input| inputs[input].clone().into_dispatch());
+    run(LayerNorm { epsilon: 1e-5 }, [x, residual, weight, bias])
+}
+
+fn residual_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
+    let x = inputs[0].clone() + inputs[3].clone();
+    generic::layer_norm(x, flat(&inputs[1]), flat(&inputs[2]), 1e-5)
+}
+
+const MASKED: (f64, u64) = (0.3, 77);
+
+fn dropout_kernel(inputs: &[Tensor<2>]) -> Tensor<2> {
+    let mask = Mask::new(MASKED.0, Some(MASKED.1)).unwrap();
+    run(Dropout(mask), [inputs[0].clone().into_dispatch()])
+}
+
+/// The kernel's mask as a tensor.
+fn dropout_explicit(inputs: &[Tensor<2>]) -> Tensor<2> {
+    let [rows, columns] = inputs[0].dims();
+    let mask = Mask::new(MASKED.0, Some(MASKED.1)).unwrap();
+    let factors: Vec<f32> = (0..rows)
+        .flat_map(|row| (0..columns).map(move |column| mask.factor(mask.row(row as u64), column as u32)))
+        .collect();
+    let factors = Tensor::<2>::from_data(TensorData::new(factors, [rows, columns]), &Device::flex());
+    inputs[0].clone() * factors
+}
+
+fn norm_inputs(rows: usize, width: usize, seed: u64) -> Vec<Tensor<2>> {
+    vec![
+        noise(rows, width, seed) * 3.0 + 1.0,
+        noise(1, width, seed + 1),
+        noise(1, width, seed + 2),
+        noise(rows, width, seed + 3),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn row_kernels_equal_the_generic_bodies(
+        rows in 1_usize..80,
+        width in 2_usize..50,
+        outputs in 1_usize..40,
+        seed in 0_u64..1000,
+        tracked in proptest::array::uniform4(any::<bool>()),
+    ) {
+        let inputs = norm_inputs(rows, width, seed);
+        assert_same(&gelu_kernel, &gelu_generic, &inputs[..1], &tracked[..1]);
+        assert_same(&dropout_kernel, &dropout_explicit, &inputs[..1], &tracked[..1]);
+        assert_same(&norm_kernel, &norm_generic, &inputs[..3], &tracked[..3]);
+        assert_same(&residual_kernel, &residual_generic, &inputs, &tracked);
+        let inputs = [noise(rows, width, seed), noise(width, outputs, seed), noise(1, outputs, seed)];
+        assert_same(&linear_kernel, &linear_generic, &inputs, &tracked[..3]);
+    }
+}
+
+#[test]
+fn large_inputs_take_the_parallel_paths_and_agree() {
+    let inputs = norm_inputs(300, 384, 5);
+    assert_same(&gelu_kernel, &gelu_generic, &inputs[..1], &[true]);
+    assert_same(&dropout_kernel, &dropout_explicit, &inputs[..1], &[true]);
+    assert_same(&residual_kernel, &residual_generic, &inputs, &[true; 4]);
+    let inputs = [noise(300, 384, 1), noise(384, 200, 2) * 0.05, noise(1, 200, 3)];
+    assert_same(&linear_kernel, &linear_generic, &inputs, &[true; 3]);
+}
+
+#[test]
+fn gradients_agree_with_finite_differences() {
+    let inputs = norm_inputs(3, 5, 11);
+    assert_gradient(&gelu_kernel, &inputs[..1]);
+    assert_gradient(&dropout_kernel, &inputs[..1]);
+    assert_gradient(&residual_kernel, &inputs);
+    assert_gradient(&linear_kernel, &[noise(3, 4, 1), noise(4, 2, 2), noise(1, 2, 3)]);
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    let inputs = norm_inputs(300, 100, 5);
+    assert_threads_do_not_matter(&gelu_kernel, &inputs[..1]);
+    assert_threads_do_not_matter(&dropout_kernel, &inputs[..1]);
+    assert_threads_do_not_matter(&residual_kernel, &inputs);
+}
+
+#[test]
+fn views_that_are_not_contiguous_work() {
+    let transposed = |inputs: &[Tensor<2>]| -> Vec<Tensor<2>> {
+        let [rows, width] = inputs[0].dims();
+        let mut inputs = inputs.to_vec();
+        inputs[0] = inputs[0].clone().transpose();
+        // The first row and the first column are left out.
+        inputs[0] = inputs[0].clone().slice([1..width, 1..rows]);
+        inputs
+    };
+    let of_view = |function: fn(&[Tensor<2>]) -> Tensor<2>| {
+        move |inputs: &[Tensor<2>]| function(&transposed(inputs))
+    };
+    let inputs = [noise(7, 9, 1), noise(1, 6, 2), noise(1, 6, 3)];
+    assert_same(&of_view(gelu_kernel), &of_view(gelu_generic), &inputs[..1], &[true]);
+    assert_same(&of_view(dropout_kernel), &of_view(dropout_explicit), &inputs[..1], &[true]);
+    assert_same(&of_view(norm_kernel), &of_view(norm_generic), &inputs, &[true; 3]);
+    let inputs = [noise(7, 9, 1), noise(6, 4, 2), noise(1, 4, 3)];
+    assert_same(&of_view(linear_kernel), &of_view(linear_generic), &inputs, &[true; 3]);
+    // A weight that is stored transposed, and one that is flipped.
+    let weight = noise(4, 6, 4).transpose();
+    let inputs = [noise(8, 6, 1), weight.clone(), noise(1, 4, 3)];
+    assert_same(&linear_kernel, &linear_generic, &inputs, &[true; 3]);
+    let inputs = [noise(8, 6, 1), weight.flip([0]), noise(1, 4, 3)];
+    assert_same(&linear_kernel, &linear_generic, &inputs, &[true; 3]);
+}
+
+#[test]
+fn no_rows_give_no_rows() {
+    let inputs = [noise(0, 6, 1), noise(1, 6, 2), noise(1, 6, 3), noise(0, 6, 4)];
+    for function in [gelu_kernel, dropout_kernel, norm_kernel, residual_kernel] {
+        let (output, _) = evaluate(&function, &inputs, &[true; 4]);
+        assert_eq!(output.dims(), [0, 6]);
+    }
+    let inputs = [noise(0, 6, 1), noise(6, 4, 2), noise(1, 4, 3)];
+    let (output, gradients) = evaluate(&linear_kernel, &inputs, &[true; 3]);
+    assert_eq!(output.dims(), [0, 4]);
+    assert_close(gradients[1].as_ref().unwrap(), &Tensor::zeros([6, 4], &Device::flex()), "weight");
+}
+
+#[test]
+fn other_types_than_f32_take_the_generic_body() {
+    let x = noise(3, 4, 1).cast(burn::tensor::DType::F64);
+    assert_eq!(gelu(x).dtype(), burn::tensor::DType::F64);
+}
+
+#[test]
+fn an_input_that_is_used_again_is_left_as_it_was() {
+    let x = noise(100, 300, 1);
+    let before = x.to_data();
+    for function in [gelu_kernel, dropout_kernel] {
+        let _ = function(std::slice::from_ref(&x));
+        x.to_data().assert_eq(&before, true);
+    }
+    let inputs = [x.clone(), noise(1, 300, 2), noise(1, 300, 3), noise(100, 300, 4)];
+    let _ = residual_kernel(&inputs);
+    x.to_data().assert_eq(&before, true);
+}

@@ -1,0 +1,138 @@
+//! Multi-head attention over packed sequences.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::softmax};
+use pelt_hooks::{KeyValue, Packing};
+
+use super::dropout;
+use crate::AttentionLayout;
+
+/// What [`attention`](crate::attention) computes, over sequences padded to the longest.
+///
+/// # Panics
+/// If the tensors do not fit the layout.
+pub fn attention(
+    query: Tensor<2>,
+    key: Tensor<2>,
+    value: Tensor<2>,
+    prefixes: Vec<KeyValue>,
+    layout: &AttentionLayout,
+) -> Tensor<2> {
+    let [_, width] = query.dims();
+    let head_width = width / layout.heads;
+    let sequences = layout.keys.sequences();
+
+    let padded_queries = Padded::new(&layout.queries);
+    let padded_keys = Padded::new(&layout.keys);
+    let query = padded_queries.split_heads(query, layout.heads);
+    let mut keys = vec![];
+    let mut values = vec![];
+    let mut prefix_length = 0;
+    for prefix in prefixes {
+        prefix_length += prefix.key.dims()[0];
+        keys.push(expand(prefix.key, prefix.key_gate, sequences, layout.heads));
+        values.push(expand(prefix.value, prefix.value_gate, sequences, layout.heads));
+    }
+    keys.push(padded_keys.split_heads(key, layout.heads));
+    values.push(padded_keys.split_heads(value, layout.heads));
+    let keys = Tensor::cat(keys, 2);
+    let values = Tensor::cat(values, 2);
+
+    let mut scores = query.matmul(keys.swap_dims(2, 3)) / (head_width as f64).sqrt();
+    if let Some(mask) = padded_keys.mask(prefix_length, &scores.device().inner()) {
+        scores = scores + mask;
+    }
+    let weights = dropout(softmax(scores, 3), layout.dropout, layout.dropout_key);
+    padded_queries.join_heads(weights.matmul(values))
+}
+
+/// A prefix for every sequence: `[prefix, d]` to `[sequences, heads, prefix, d_head]`.
+fn expand(rows: Tensor<2>, gate: Option<Tensor<2>>, sequences: usize, heads: usize) -> Tensor<4> {
+    let [length, width] = rows.dims();
+    let rows = rows
+        .reshape([1, length, heads, width / heads])
+        .swap_dims(1, 2);
+    match gate {
+        Some(gate) => rows * gate.reshape([sequences, 1, 1, 1]),
+        None => rows.repeat_dim(0, sequences),
+    }
+}
+
+/// The padded view that attention alone needs.
+struct Padded<'a> {
+    packing: &'a Packing,
+    longest: usize,
+    full: bool,
+}
+
+impl<'a> Padded<'a> {
+    fn new(packing: &'a Packing) -> Self {
+        let longest = packing.longest();
+        Self {
+            packing,
+            longest,
+            full: longest * packing.sequences() == packing.tokens(),
+        }
+    }
+
+    /// `[tokens, d]` to `[sequences, heads, longest, d_head]`; rows past a sequence's end repeat its last row.
+    fn split_heads(&self, rows: Tensor<2>, heads: usize) -> Tensor<4> {
+        let [_, width] = rows.dims();
+        let rows = match self.full {
+            true => rows,
+            false => {
+                let offsets = self.packing.offsets();
+                let index = offsets.windows(2).flat_map(|pair| {
+                    (0..self.longest).map(|row| (pair[0] + row).min(pair[1] - 1) as i64)
+                });
+                let device = rows.device().inner();
+                rows.select(0, int_tensor(index.collect(), &device))
+            }
+        };
+        rows.reshape([
+            self.packing.sequences(),
+            self.longest,
+            heads,
+            width / heads,
+        ])
+        .swap_dims(1, 2)
+    }
+
+    /// The inverse: `[sequences, heads, longest, d_head]` to `[tokens, d]`.
+    fn join_heads(&self, padded: Tensor<4>) -> Tensor<2> {
+        let [sequences, heads, longest, head_width] = padded.dims();
+        let rows = padded
+            .swap_dims(1, 2)
+            .reshape([sequences * longest, heads * head_width]);
+        if self.full {
+            return rows;
+        }
+        let index = self
+            .packing
+            .lengths()
+            .enumerate()
+            .flat_map(|(sequence, length)| {
+                (0..length).map(move |row| (sequence * longest + row) as i64)
+            });
+        let device = rows.device().inner();
+        rows.select(0, int_tensor(index.collect(), &device))
+    }
+
+    /// `[sequences, 1, 1, prefix + longest]`: 0 at keys that exist, a very negative number elsewhere.
+    fn mask(&self, prefix: usize, device: &Device) -> Option<Tensor<4>> {
+        if self.full {
+            return None;
+        }
+        let columns = prefix + self.longest;
+        let mut mask = vec![0.0_f32; self.packing.sequences() * columns];
+        for (row, length) in mask.chunks_exact_mut(columns).zip(self.packing.lengths()) {
+            row[prefix + length..].fill(-1.0e30);
+        }
+        let shape = [self.packing.sequences(), 1, 1, columns];
+        Some(Tensor::from_data(TensorData::new(mask, shape), device))
+    }
+}
+
+fn int_tensor(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}

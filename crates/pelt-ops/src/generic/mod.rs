@@ -1,0 +1,49 @@
+//! The operations in burn primitives, for every backend.
+//!
+//! Where a backend has kernels they are tested against these.
+
+mod attention;
+
+pub use attention::attention;
+use burn::tensor::{Distribution, Tensor};
+
+/// What [`gelu`](crate::gelu) computes.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    burn::tensor::activation::gelu(x)
+}
+
+/// What [`dropout`](crate::dropout) computes; the mask is drawn by the device's own generator.
+pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, key: Option<u64>) -> Tensor<D> {
+    let Some(key) = key.filter(|_| p > 0.0) else {
+        return x;
+    };
+    let device = x.device().inner();
+    device.seed(key);
+    let keep = 1.0 - p;
+    let mask = Tensor::<D>::random(x.shape(), Distribution::Bernoulli(keep), &device);
+    x * (mask / keep)
+}
+
+/// What [`LayerNorm::forward`](crate::LayerNorm::forward) computes.
+///
+/// # Shapes
+/// `x`: `[rows, d]`; `weight`, `bias`: `[d]`; result: `[rows, d]`.
+pub fn layer_norm(
+    x: Tensor<2>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<2> {
+    let centred = x.clone() - x.mean_dim(1);
+    let variance = centred.clone().powi_scalar(2).mean_dim(1);
+    let normed = centred / (variance + epsilon).sqrt();
+    normed * weight.unsqueeze() + bias.unsqueeze()
+}
+
+/// What [`Linear::forward`](crate::Linear::forward) computes.
+///
+/// # Shapes
+/// `x`: `[rows, in]`; `weight`: `[in, out]`; `bias`: `[out]`; result: `[rows, out]`.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    x.matmul(weight) + bias.unsqueeze()
+}

@@ -1,0 +1,37 @@
+//! Running cargo, and where the workspace and its build outputs lie.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{Metadata, MetadataCommand};
+
+/// The workspace's own packages, without those that they depend on; works offline.
+pub fn metadata() -> Result<Metadata> {
+    MetadataCommand::new()
+        .manifest_path(workspace_root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .context("`cargo metadata` failed")
+}
+
+/// The checkout's top folder: the parent of this package's own.
+pub fn workspace_root() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own.parent().map(PathBuf::from).unwrap_or(own)
+}
+
+/// Runs cargo in the workspace's top folder with its output shown, and fails if it does.
+pub fn run(arguments: &[&str]) -> Result<()> {
+    // Cargo tells the programs that it runs which cargo it is, so that toolchain overrides carry over.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(arguments)
+        .current_dir(workspace_root())
+        .status()
+        .with_context(|| format!("cannot start `cargo {}`", arguments.join(" ")))?;
+    if !status.success() {
+        bail!("`cargo {}` failed ({status})", arguments.join(" "));
+    }
+    Ok(())
+}
