@@ -1,1 +1,18 @@
-//! Bottleneck adapters
+//! Bottleneck adapters: small networks around the sub-layers of a frozen encoder.
+//!
+//! [`BottleneckConfig`] describes a run and has the usual presets; [`Bottleneck`] is the method for an encoder of this
+//! workspace, and [`BottleneckBlock`] the small network at one sub-layer.
+
+mod block;
+mod bottleneck;
+mod config;
+mod non_linearity;
+mod reduction;
+mod settings;
+
+pub use block::BottleneckBlock;
+pub use bottleneck::{Bottleneck, BottleneckLayer};
+pub use config::BottleneckConfig;
+pub use non_linearity::NonLinearity;
+pub use reduction::ReductionFactor;
+pub use settings::{InitWeights, ResidualBeforeLn, Scaling};

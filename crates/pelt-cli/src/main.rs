@@ -1,1 +1,64 @@
-fn main() {}
+//! `pelt`: train, evaluate and ship adapters of text encoders.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::exit)] // A command line talks to its user.
+
+mod args;
+mod data;
+mod device;
+mod evaluate;
+mod forward;
+mod inspect;
+mod method;
+mod model;
+mod predict;
+mod probe;
+mod progress;
+mod run_folder;
+mod train;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+/// Exit code of every error that a user can cause.
+const EXIT_USER: i32 = 2;
+/// Exit code of a defect of the program itself.
+const EXIT_INTERNAL: i32 = 70;
+
+fn main() {
+    let cli = Cli::parse();
+    // A library's panic becomes one sentence below; the default report would come on top of it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = std::panic::catch_unwind(|| match cli.command {
+        Command::Train(args) => train::run(*args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Forward(args) => forward::run(&args),
+        Command::Methods(args) => inspect::methods(&args),
+        Command::Probe(args) => probe::run(&args),
+    });
+    match result {
+        Ok(Ok(())) => {}
+        // A closed pipe (`pelt predict | head`) is no error.
+        Ok(Err(error)) if is_broken_pipe(&error) => {}
+        Ok(Err(error)) => {
+            eprintln!("error: {error:#}");
+            std::process::exit(EXIT_USER);
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            eprintln!(
+                "error: pelt failed in a way it should not ({}); please report this with the command",
+                text.unwrap_or("no message")
+            );
+            std::process::exit(EXIT_INTERNAL);
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -116,7 +116,7 @@ impl Card {
         Self::parse(&text, path)
     }
 
-    /// Labels and metrics of a classification, `None` for a regression.
+    /// Names of the classes; `None` for a regression.
     pub fn labels(&self) -> Option<&[String]> {
         match &self.target {
             Target::Classification { labels } => Some(labels),
@@ -240,7 +240,7 @@ mod tests {
                 "twice",
             ),
             ("glue/cola", "../secret", "plain relative path"),
-            ("[columns]", "[columns]\ntypo = 1", "line 15"),
+            ("[columns]", "[columns]\ntypo = 1", "line 16"),
         ];
         for (from, to, expected) in cases {
             assert!(cola.contains(from), "{from}");

@@ -17,6 +17,16 @@ const BATCH: usize = 4096;
 
 /// Reads the wanted columns.
 pub(crate) fn read(path: &Path, wanted: &[&str]) -> Result<Vec<Vec<Cell>>, DataError> {
+    // The parquet crate checks most of what it reads, but asserts some of it, so that a changed byte can make it panic.
+    std::panic::catch_unwind(|| read_columns(path, wanted)).unwrap_or_else(|_| {
+        Err(DataError::Parquet {
+            path: path.to_owned(),
+            message: "its content contradicts itself".to_owned(),
+        })
+    })
+}
+
+fn read_columns(path: &Path, wanted: &[&str]) -> Result<Vec<Vec<Cell>>, DataError> {
     let file = open(path)?;
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     if length == 0 {

@@ -2,6 +2,9 @@
 //!
 //! Not covered: `start_position` and `end_position` of `qa_windows.json`, which are labels and no tokenisation.
 
+// Helpers of tests may unwrap as tests do; the lint cannot tell in a file of its own.
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use pelt_data::{TextRow, Tokenizer, Truncation, Window};

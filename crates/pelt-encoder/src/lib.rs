@@ -1,1 +1,19 @@
-//! BERT and RoBERTa encoders that offer hook sites and know no method
+//! BERT and RoBERTa text encoders that offer hook sites and know no method.
+//!
+//! [`Checkpoint::open`] reads an ordinary Hugging Face folder, [`Encoder`] runs packed batches through it, and a [`Head`]
+//! turns hidden states into logits. The weights are never changed after loading; full fine-tuning works on a
+//! [trainable copy](Encoder::trainable).
+
+mod checkpoint;
+mod config;
+mod embeddings;
+mod encoder;
+mod error;
+mod head;
+mod layer;
+
+pub use checkpoint::Checkpoint;
+pub use config::{Activation, Architecture, EncoderConfig};
+pub use encoder::{Encoder, RowsRead};
+pub use error::EncoderError;
+pub use head::{Head, HeadConfig, HeadKind};

@@ -1,6 +1,6 @@
 //! Sites of an encoder, and the trait that contributes at them.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 
 use crate::{NamedParam, Packing, Pass};
@@ -162,7 +162,7 @@ pub trait EncoderHooks {
 }
 
 /// A parameter-efficient method: hooks, and the names of what it trains.
-pub trait Method: Module + EncoderHooks {
+pub trait Method: Module + ModuleDisplay + EncoderHooks {
     /// Every trainable tensor, under the name that AdapterHub's files give it (without the model's own prefix), with
     /// [`ADAPTER`](crate::ADAPTER) in the place of the adapter's name.
     fn named_params(&self) -> Vec<NamedParam>;

@@ -87,7 +87,11 @@ impl Lora {
                 }
             }
         }
-        sites.extend(self.pooler.iter().map(|site| (ProjectionSite::Pooler, site)));
+        sites.extend(
+            self.pooler
+                .iter()
+                .map(|site| (ProjectionSite::Pooler, site)),
+        );
         sites
     }
 

@@ -44,7 +44,7 @@ impl LoraSite {
         let mut value = self.low_rank.forward(x);
         if let Some(gate) = &self.gate {
             // The gate averages over whole sequences, even where only some of their rows are projected.
-            value = value * rows.packing.spread(gate.forward(input.all));
+            value = value * rows.packing.spread(gate.forward(input.all, pass));
         }
         if let Some(delta) = &self.bias_delta {
             value = value + delta.val().unsqueeze();

@@ -1,5 +1,8 @@
 //! LoRA as a method: contributions at sites, counts and names.
 
+// Helpers of tests may unwrap as tests do; the lint cannot tell in a file of its own.
+#![allow(clippy::unwrap_used)]
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use pelt_hooks::{
@@ -51,7 +54,13 @@ fn hidden(rows: &[[f32; 4]], lengths: &[usize]) -> Hidden {
     }
 }
 
-fn ask(lora: &Lora, site: ProjectionSite, rows: &Hidden, all: &Hidden, pass: &Pass) -> Option<Vec<f32>> {
+fn ask(
+    lora: &Lora,
+    site: ProjectionSite,
+    rows: &Hidden,
+    all: &Hidden,
+    pass: &Pass,
+) -> Option<Vec<f32>> {
     let output = Tensor::zeros([rows.packing.tokens(), 4], &Device::flex());
     let input = SiteInput {
         rows,
@@ -59,7 +68,7 @@ fn ask(lora: &Lora, site: ProjectionSite, rows: &Hidden, all: &Hidden, pass: &Pa
         output: &output,
     };
     let value = lora.projection(site, &input, pass)?;
-    Some(value.into_data().to_vec().unwrap())
+    Some(value.into_data().try_to_vec().unwrap())
 }
 
 /// B filled with ones, so that the update is no longer zero.
@@ -75,9 +84,12 @@ fn with_b(mut lora: Lora) -> Lora {
 
 #[test]
 fn a_new_method_contributes_zero_at_its_sites_and_nothing_elsewhere() {
-    let lora = LoraConfig { r: 2, ..LoraConfig::default() }
-        .init(&TINY, &Device::flex())
-        .unwrap();
+    let lora = LoraConfig {
+        r: 2,
+        ..LoraConfig::default()
+    }
+    .init(&TINY, &Device::flex())
+    .unwrap();
     let x = hidden(&[[1.0, 2.0, 3.0, 4.0]], &[1]);
     let pass = Pass::evaluate();
     assert_eq!(ask(&lora, QUERY, &x, &x, &pass), Some(vec![0.0; 4]));
@@ -92,16 +104,37 @@ fn alpha_scales_by_the_rank_or_its_root_and_not_at_all_with_a_gate() {
         let lora = config.init(&TINY, &Device::flex()).unwrap();
         lora.layers[0].query.as_ref().unwrap().low_rank.scale
     };
-    let config = LoraConfig { r: 4, alpha: 6.0, ..LoraConfig::default() };
+    let config = LoraConfig {
+        r: 4,
+        alpha: 6.0,
+        ..LoraConfig::default()
+    };
     assert_eq!(scale(config.clone()), 1.5);
-    assert_eq!(scale(LoraConfig { use_rslora: true, ..config.clone() }), 3.0);
-    assert_eq!(scale(LoraConfig { use_gating: true, ..config }), 1.0);
+    assert_eq!(
+        scale(LoraConfig {
+            use_rslora: true,
+            ..config.clone()
+        }),
+        3.0
+    );
+    assert_eq!(
+        scale(LoraConfig {
+            use_gating: true,
+            ..config
+        }),
+        1.0
+    );
 }
 
 #[test]
 fn a_gate_of_one_equals_no_gate() {
     let device = Device::flex();
-    let config = LoraConfig { r: 2, alpha: 2.0, use_gating: true, ..LoraConfig::default() };
+    let config = LoraConfig {
+        r: 2,
+        alpha: 2.0,
+        use_gating: true,
+        ..LoraConfig::default()
+    };
     let mut lora = with_b(config.init(&TINY, &device).unwrap());
     let x = hidden(&[[1.0, -2.0, 3.0, 0.5], [0.0, 1.0, 1.0, 2.0]], &[1, 1]);
     let site = lora.layers[0].query.as_mut().unwrap();
@@ -118,15 +151,27 @@ fn a_gate_of_one_equals_no_gate() {
 #[test]
 fn a_gate_reads_all_rows_and_its_value_goes_to_the_projected_ones() {
     let device = Device::flex();
-    let config = LoraConfig { r: 1, use_gating: true, ..LoraConfig::default() };
+    let config = LoraConfig {
+        r: 1,
+        use_gating: true,
+        ..LoraConfig::default()
+    };
     let mut lora = with_b(config.init(&TINY, &device).unwrap());
     let site = lora.layers[0].query.as_mut().unwrap();
-    site.low_rank.lora_a = Param::from_tensor(Tensor::from_data([[1.0], [0.0], [0.0], [0.0]], &device));
+    site.low_rank.lora_a =
+        Param::from_tensor(Tensor::from_data([[1.0], [0.0], [0.0], [0.0]], &device));
     site.gate = Some(Gate {
         weight: Param::from_tensor(Tensor::from_data([[0.0], [1.0], [0.0], [0.0]], &device)),
         bias: Param::from_tensor(Tensor::zeros([1], &device)),
     });
-    let all = hidden(&[[2.0, 0.0, 0.0, 0.0], [5.0, 3.0, 0.0, 0.0], [7.0, -1.0, 0.0, 0.0]], &[2, 1]);
+    let all = hidden(
+        &[
+            [2.0, 0.0, 0.0, 0.0],
+            [5.0, 3.0, 0.0, 0.0],
+            [7.0, -1.0, 0.0, 0.0],
+        ],
+        &[2, 1],
+    );
     let first = hidden(&[[2.0, 0.0, 0.0, 0.0], [7.0, -1.0, 0.0, 0.0]], &[1, 1]);
     let sigma = |x: f32| 1.0 / (1.0 + (-x).exp());
     let found = ask(&lora, QUERY, &first, &all, &Pass::evaluate()).unwrap();
@@ -137,7 +182,11 @@ fn a_gate_reads_all_rows_and_its_value_goes_to_the_projected_ones() {
 #[test]
 fn only_gates_behind_the_attention_need_all_rows() {
     let device = Device::flex();
-    let attention = LoraConfig { r: 2, use_gating: true, ..LoraConfig::default() };
+    let attention = LoraConfig {
+        r: 2,
+        use_gating: true,
+        ..LoraConfig::default()
+    };
     assert!(!attention.init(&TINY, &device).unwrap().needs_all_rows(0));
     let ungated = everywhere().init(&TINY, &device).unwrap();
     assert!(!ungated.needs_all_rows(0));
@@ -146,7 +195,10 @@ fn only_gates_behind_the_attention_need_all_rows() {
         |config| config.intermediate_lora = true,
         |config| config.attn_output_lora = true,
     ] {
-        let mut config = LoraConfig { leave_out: vec![1], ..attention.clone() };
+        let mut config = LoraConfig {
+            leave_out: vec![1],
+            ..attention.clone()
+        };
         set(&mut config);
         let lora = config.init(&TINY, &device).unwrap();
         assert!(lora.needs_all_rows(0));
@@ -157,7 +209,11 @@ fn only_gates_behind_the_attention_need_all_rows() {
 #[test]
 fn dropout_acts_in_training_only_and_before_a() {
     let device = Device::flex();
-    let config = LoraConfig { r: 4, dropout: 0.5, ..LoraConfig::default() };
+    let config = LoraConfig {
+        r: 4,
+        dropout: 0.5,
+        ..LoraConfig::default()
+    };
     let mut lora = with_b(config.init(&TINY, &device).unwrap());
     let site = lora.layers[0].query.as_mut().unwrap();
     site.low_rank.lora_a = Param::from_tensor(Tensor::ones([4, 4], &device));
@@ -175,7 +231,11 @@ fn dropout_acts_in_training_only_and_before_a() {
 #[test]
 fn a_bias_difference_is_added_and_merged() {
     let device = Device::flex();
-    let config = LoraConfig { r: 2, bias: LoraBias::LoraOnly, ..LoraConfig::default() };
+    let config = LoraConfig {
+        r: 2,
+        bias: LoraBias::LoraOnly,
+        ..LoraConfig::default()
+    };
     let mut lora = config.init(&TINY, &device).unwrap();
     let site = lora.layers[0].query.as_mut().unwrap();
     let delta = Tensor::from_data([1.0, 2.0, 3.0, 4.0], &device);
@@ -187,24 +247,39 @@ fn a_bias_difference_is_added_and_merged() {
     assert_eq!(merged.len(), 4);
     assert_eq!(merged[0].site, QUERY);
     let bias = merged[0].bias.clone().unwrap();
-    assert_eq!(bias.into_data().to_vec::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(
+        bias.into_data().try_to_vec::<f32>().unwrap(),
+        [1.0, 2.0, 3.0, 4.0]
+    );
 }
 
 #[test]
 fn merging_equals_adding_and_is_refused_with_gates() {
     let device = Device::flex();
-    let config = LoraConfig { r: 2, alpha: 3.0, ..LoraConfig::default() };
+    let config = LoraConfig {
+        r: 2,
+        alpha: 3.0,
+        ..LoraConfig::default()
+    };
     let lora = with_b(config.init(&TINY, &device).unwrap());
     let x = hidden(&[[1.0, -2.0, 0.5, 4.0]], &[1]);
     let added = ask(&lora, QUERY, &x, &x, &Pass::evaluate()).unwrap();
     let weight = lora.merge_deltas().unwrap().remove(0).weight;
-    let merged: Vec<f32> = x.values.matmul(weight).into_data().to_vec().unwrap();
+    let merged: Vec<f32> = x.values.matmul(weight).into_data().try_to_vec().unwrap();
     for (a, b) in added.iter().zip(&merged) {
         assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
-    let gated = LoraConfig { use_gating: true, ..config }.init(&TINY, &device).unwrap();
+    let gated = LoraConfig {
+        use_gating: true,
+        ..config
+    }
+    .init(&TINY, &device)
+    .unwrap();
     let name = "encoder.layer.0.attention.self.query".to_string();
-    assert_eq!(gated.merge_deltas().unwrap_err(), MergeError::Gated { name });
+    assert_eq!(
+        gated.merge_deltas().unwrap_err(),
+        MergeError::Gated { name }
+    );
 }
 
 #[test]
@@ -214,21 +289,47 @@ fn every_site_has_the_widths_of_its_projection() {
         .sites()
         .into_iter()
         .filter(|(site, _)| !matches!(site, ProjectionSite::Layer(1, _)))
-        .map(|(_, site)| (site.low_rank.lora_a.dims()[0], site.low_rank.lora_b.dims()[1]))
+        .map(|(_, site)| {
+            (
+                site.low_rank.lora_a.dims()[0],
+                site.low_rank.lora_b.dims()[1],
+            )
+        })
         .collect();
-    assert_eq!(widths, [(4, 4), (4, 4), (4, 4), (4, 4), (4, 6), (6, 4), (4, 4)]);
-    let names: Vec<_> = lora.named_params().into_iter().map(|param| param.name).collect();
+    assert_eq!(
+        widths,
+        [(4, 4), (4, 4), (4, 4), (4, 4), (4, 6), (6, 4), (4, 4)]
+    );
+    let names: Vec<_> = lora
+        .named_params()
+        .into_iter()
+        .map(|param| param.name)
+        .collect();
     assert!(names.contains(&"pooler.dense.loras.{adapter}.lora_A".to_string()));
-    assert!(names.contains(&"encoder.layer.1.attention.output.dense.loras.{adapter}.lora_B".to_string()));
+    assert!(
+        names
+            .contains(&"encoder.layer.1.attention.output.dense.loras.{adapter}.lora_B".to_string())
+    );
     assert_eq!(names.len(), 2 * (6 * 2 + 1));
 }
 
 #[test]
 fn gates_start_as_the_chosen_implementation_starts_them() {
     let bias = |init| {
-        let config = LoraConfig { r: 2, use_gating: true, init, ..LoraConfig::default() };
+        let config = LoraConfig {
+            r: 2,
+            use_gating: true,
+            init,
+            ..LoraConfig::default()
+        };
         let lora = config.init(&TINY, &Device::flex()).unwrap();
-        let gate = lora.layers[0].query.as_ref().unwrap().gate.as_ref().unwrap();
+        let gate = lora.layers[0]
+            .query
+            .as_ref()
+            .unwrap()
+            .gate
+            .as_ref()
+            .unwrap();
         gate.bias.val().into_scalar::<f32>()
     };
     assert_eq!(bias(Init::Original), 0.0);
@@ -239,14 +340,22 @@ fn gates_start_as_the_chosen_implementation_starts_them() {
 #[test]
 fn gradients_reach_exactly_the_trainable_parameters() {
     let device = Device::flex().autodiff();
-    let config = LoraConfig { r: 2, use_gating: true, ..LoraConfig::default() };
+    let config = LoraConfig {
+        r: 2,
+        use_gating: true,
+        ..LoraConfig::default()
+    };
     let lora = with_b(config.init(&TINY, &device).unwrap());
     let x = Hidden {
         values: Tensor::random([3, 4], Distribution::Normal(0.0, 1.0), &Device::flex()),
         packing: Packing::new([2, 1]),
     };
     let output = Tensor::zeros([3, 4], &Device::flex());
-    let input = SiteInput { rows: &x, all: &x, output: &output };
+    let input = SiteInput {
+        rows: &x,
+        all: &x,
+        output: &output,
+    };
     let value = lora.projection(QUERY, &input, &Pass::evaluate()).unwrap();
     let gradients = pelt_hooks::gradients(&lora, &value.sum().backward());
     let asked = lora.layers[0].query.as_ref().unwrap().named_params("");
@@ -264,7 +373,13 @@ fn counts_for_bert_base_are_the_published_ones() {
         named
     };
     assert_eq!(count(LoraConfig::default()), 294_912);
-    assert_eq!(count(LoraConfig { use_gating: true, ..LoraConfig::default() }), 313_368);
+    assert_eq!(
+        count(LoraConfig {
+            use_gating: true,
+            ..LoraConfig::default()
+        }),
+        313_368
+    );
     let all = LoraConfig {
         attn_output_lora: false,
         pooler_lora: false,

@@ -1,5 +1,8 @@
 //! Every entry of the metric fixtures, every field of each entry.
 
+// Helpers of tests may unwrap as tests do; the lint cannot tell in a file of its own.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use pelt_metrics::{ClassCounts, Metric, Predictions, evaluate};

@@ -72,7 +72,14 @@ fn main() {
     report(
         "residual and norm [2048, 384]",
         &[hidden.clone(), random([tokens, 384])],
-        |x| generic::layer_norm(x[0].clone() + x[1].clone(), weight.clone(), bias.clone(), 1e-12),
+        |x| {
+            generic::layer_norm(
+                x[0].clone() + x[1].clone(),
+                weight.clone(),
+                bias.clone(),
+                1e-12,
+            )
+        },
         |x| norm.forward_residual(x[0].clone(), x[1].clone()),
     );
 
@@ -100,7 +107,11 @@ fn main() {
         |x| dropout(x[0].clone(), 0.1, Some(1)),
     );
 
-    let rows = [random([tokens, 384]), random([tokens, 384]), random([tokens, 384])];
+    let rows = [
+        random([tokens, 384]),
+        random([tokens, 384]),
+        random([tokens, 384]),
+    ];
     let prefix = || KeyValue {
         key: random([10, 384]),
         value: random([10, 384]),
@@ -124,12 +135,30 @@ fn main() {
             dropout_key: Some(3),
         };
         let prefixes = || with_prefix.then(prefix).into_iter().collect();
-        let [q, k, v] = rows.clone().map(|rows| rows.slice([0..layout.keys.tokens(), 0..384]));
+        let [q, k, v] = rows
+            .clone()
+            .map(|rows| rows.slice([0..layout.keys.tokens(), 0..384]));
         report(
             name,
             &[q, k, v],
-            |x| generic::attention(x[0].clone(), x[1].clone(), x[2].clone(), prefixes(), &layout),
-            |x| attention(x[0].clone(), x[1].clone(), x[2].clone(), prefixes(), &layout),
+            |x| {
+                generic::attention(
+                    x[0].clone(),
+                    x[1].clone(),
+                    x[2].clone(),
+                    prefixes(),
+                    &layout,
+                )
+            },
+            |x| {
+                attention(
+                    x[0].clone(),
+                    x[1].clone(),
+                    x[2].clone(),
+                    prefixes(),
+                    &layout,
+                )
+            },
         );
     }
 }

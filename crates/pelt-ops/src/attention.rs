@@ -43,10 +43,18 @@ pub fn attention(
     assert_eq!(value.dims(), key.dims(), "shape of the values");
     assert_eq!(key.dims()[1], width, "width of the keys");
     assert_eq!(width % layout.heads, 0, "heads must divide the width");
-    assert_eq!(layout.queries.sequences(), sequences, "sequences of queries");
+    assert_eq!(
+        layout.queries.sequences(),
+        sequences,
+        "sequences of queries"
+    );
     for prefix in &prefixes {
         assert_eq!(prefix.key.dims()[1], width, "width of a prefix");
-        assert_eq!(prefix.value.dims(), prefix.key.dims(), "shape of a prefix's values");
+        assert_eq!(
+            prefix.value.dims(),
+            prefix.key.dims(),
+            "shape of a prefix's values"
+        );
         for gate in prefix.key_gate.iter().chain(&prefix.value_gate) {
             assert_eq!(gate.dims(), [sequences, 1], "shape of a prefix's gate");
         }
@@ -164,7 +172,10 @@ mod tests {
             vec![],
             &layout(&[4]),
         );
-        let difference: f32 = (together.slice([2..6, 0..8]) - alone).abs().max().into_scalar();
+        let difference: f32 = (together.slice([2..6, 0..8]) - alone)
+            .abs()
+            .max()
+            .into_scalar();
         assert!(difference < 1e-5, "{difference}");
     }
 
@@ -173,7 +184,8 @@ mod tests {
         let (q, k, v) = (random(7), random(7), random(7));
         let all = layout(&[2, 4, 1]);
         let index = int_tensor(all.keys.first_rows(), &Device::flex());
-        let expected = attention(q.clone(), k.clone(), v.clone(), vec![], &all).select(0, index.clone());
+        let expected =
+            attention(q.clone(), k.clone(), v.clone(), vec![], &all).select(0, index.clone());
         let first = AttentionLayout {
             queries: all.keys.one_row_each(),
             ..all

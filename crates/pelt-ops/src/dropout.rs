@@ -35,7 +35,10 @@ mod tests {
         let mean: f32 = first.mean().into_scalar();
         assert!((mean - 1.0).abs() < 0.02, "{mean}");
         let other = dropout(ones(), 0.1, Some(8));
-        let changed: f32 = (other - dropout(ones(), 0.1, Some(7))).abs().sum().into_scalar();
+        let changed: f32 = (other - dropout(ones(), 0.1, Some(7)))
+            .abs()
+            .sum()
+            .into_scalar();
         assert!(changed > 0.0);
     }
 

@@ -21,7 +21,11 @@ impl Linear {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         #[cfg(feature = "flex")]
         if crate::flex::serves(&x) && crate::flex::serves(&weight) && crate::flex::serves(&bias) {
-            let inputs = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
+            let inputs = [
+                x.into_dispatch(),
+                weight.into_dispatch(),
+                bias.into_dispatch(),
+            ];
             return crate::flex::run(crate::flex::linear::Linear, inputs);
         }
         generic::linear(x, weight, bias)

@@ -23,7 +23,11 @@ impl LayerNorm {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         #[cfg(feature = "flex")]
         if kernel::serves(&[&x], &weight, &bias) {
-            let inputs = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
+            let inputs = [
+                x.into_dispatch(),
+                weight.into_dispatch(),
+                bias.into_dispatch(),
+            ];
             return crate::flex::run(kernel::op(self.epsilon), inputs);
         }
         generic::layer_norm(x, weight, bias, self.epsilon)

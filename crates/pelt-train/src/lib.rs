@@ -1,1 +1,25 @@
-//! The training loop: optimiser, schedule, checkpoints, evaluation
+//! Training and evaluation of an encoder with a method and a head.
+//!
+//! [`PeftModel`] puts the three together, [`Trainer`] runs the steps, and [`predict`] and [`evaluate`] use the result.
+//! Nothing here names a method: everything is generic over [`pelt_hooks::Method`].
+
+mod adamw;
+mod config;
+mod error;
+mod evaluate;
+mod model;
+mod observer;
+mod record;
+mod schedule;
+mod state;
+mod trainer;
+
+pub use adamw::{AdamW, AdamWConfig, clip_gradients, decays};
+pub use config::{EvaluateEvery, TrainConfig};
+pub use error::TrainError;
+pub use evaluate::{Examples, evaluate, predict};
+pub use model::PeftModel;
+pub use observer::{EvaluationReport, NoObserver, Observer, StepReport};
+pub use schedule::LinearSchedule;
+pub use state::CHECKPOINT_FILE;
+pub use trainer::{Outcome, Trainer};

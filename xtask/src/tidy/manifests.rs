@@ -12,12 +12,19 @@ const INHERITED: [&str; 6] = [
     "publish",
 ];
 
-/// Every manifest that sets for itself what the workspace sets for all.
-pub fn check(crates: &[Crate]) -> Vec<String> {
-    crates.iter().flat_map(check_one).collect()
+/// The one crate whose lints differ: it may hold unsafe code, each place marked. Cargo cannot override a single
+/// inherited lint, so its table repeats the workspace's.
+const UNSAFE_CRATE: &str = "pelt-ops";
+
+/// Every manifest that sets for itself what the workspace sets for all; `lints` is the workspace's table.
+pub fn check(crates: &[Crate], lints: &toml::Table) -> Vec<String> {
+    crates
+        .iter()
+        .flat_map(|krate| check_one(krate, lints))
+        .collect()
 }
 
-fn check_one(krate: &Crate) -> Vec<String> {
+fn check_one(krate: &Crate, lints: &toml::Table) -> Vec<String> {
     let name = &krate.name;
     let mut violations = Vec::new();
     if *name != krate.folder {
@@ -34,7 +41,14 @@ fn check_one(krate: &Crate) -> Vec<String> {
             ));
         }
     }
-    if !is_inherited(krate.manifest.get("lints")) {
+    let own_lints = krate.manifest.get("lints");
+    if name == UNSAFE_CRATE {
+        if own_lints.and_then(toml::Value::as_table) != Some(&with_unsafe(lints)) {
+            violations.push(format!(
+                "{name}: its lints must be the workspace's, with `unsafe_code = \"deny\"`"
+            ));
+        }
+    } else if !is_inherited(own_lints) {
         violations.push(format!(
             "{name}: its manifest must say `workspace = true` under `[lints]`"
         ));
@@ -51,6 +65,15 @@ fn check_one(krate: &Crate) -> Vec<String> {
         }
     }
     violations
+}
+
+/// The workspace's lints, with unsafe code denied instead of forbidden, so that single places can allow it.
+fn with_unsafe(lints: &toml::Table) -> toml::Table {
+    let mut lints = lints.clone();
+    if let Some(rust) = lints.get_mut("rust").and_then(toml::Value::as_table_mut) {
+        rust.insert("unsafe_code".to_string(), "deny".into());
+    }
+    lints
 }
 
 fn is_inherited(value: Option<&toml::Value>) -> bool {
@@ -85,7 +108,7 @@ serde = { workspace = true }
     fn violations_of(manifest: &str) -> Vec<String> {
         let mut krate = krate("pelt-lora", Vec::new());
         krate.manifest = toml::from_str(manifest).unwrap();
-        check(&[krate])
+        check(&[krate], &toml::Table::new())
     }
 
     #[test]
@@ -115,6 +138,23 @@ serde = { workspace = true }
     }
 
     #[test]
+    fn the_unsafe_crate_repeats_the_lints_of_the_workspace() {
+        let lints = "rust.missing_docs = \"warn\"\nrust.unsafe_code = \"forbid\"";
+        let lints: toml::Table = toml::from_str(lints).unwrap();
+        let violations_of = |own: &str| {
+            let own = format!("[lints.rust]\n{own}");
+            let mut krate = krate(UNSAFE_CRATE, Vec::new());
+            krate.manifest =
+                toml::from_str(&GOOD.replace("[lints]\nworkspace = true", &own)).unwrap();
+            check(&[krate], &lints)
+        };
+        let equal = "missing_docs = \"warn\"\nunsafe_code = \"deny\"";
+        assert_eq!(violations_of(equal), Vec::<String>::new());
+        assert_eq!(violations_of("unsafe_code = \"deny\"").len(), 1);
+        assert_eq!(violations_of(&equal.replace("deny", "allow")).len(), 1);
+    }
+
+    #[test]
     fn a_dependency_with_its_own_version_is_a_violation() {
         let own = GOOD.replace("serde = { workspace = true }", "serde = \"1\"");
         assert_eq!(
@@ -129,7 +169,7 @@ serde = { workspace = true }
         krate.manifest = toml::from_str(GOOD).unwrap();
         krate.folder = "lora".to_string();
         assert_eq!(
-            check(&[krate]),
+            check(&[krate], &toml::Table::new()),
             ["pelt-lora: lies in a folder of another name, `lora`"]
         );
     }

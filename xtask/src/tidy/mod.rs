@@ -21,7 +21,7 @@ pub fn run() -> Result<()> {
     let mut violations = Vec::new();
     violations.extend(layers::check(&workspace.crates));
     violations.extend(backends::check(&workspace.crates));
-    violations.extend(manifests::check(&workspace.crates));
+    violations.extend(manifests::check(&workspace.crates, &workspace.lints));
     violations.extend(documents::check(
         &workspace.dependencies,
         &workspace.dependency_notes,

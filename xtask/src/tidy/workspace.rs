@@ -55,6 +55,8 @@ pub struct Workspace {
     pub crates: Vec<Crate>,
     /// Names in `[workspace.dependencies]` that are not this workspace's own crates.
     pub dependencies: Vec<String>,
+    /// `[workspace.lints]`.
+    pub lints: toml::Table,
     /// The text of `docs/dependencies.md`.
     pub dependency_notes: String,
     pub files: Vec<TextFile>,
@@ -63,9 +65,11 @@ pub struct Workspace {
 impl Workspace {
     pub fn load() -> Result<Self> {
         let root = cargo::workspace_root();
+        let manifest = parse_manifest(&root.join("Cargo.toml"))?;
         Ok(Self {
             crates: load_crates()?,
-            dependencies: third_party(&parse_manifest(&root.join("Cargo.toml"))?),
+            dependencies: third_party(&manifest),
+            lints: shared(&manifest, "lints").cloned().unwrap_or_default(),
             // A missing file is reported by the rule, entry by entry.
             dependency_notes: std::fs::read_to_string(root.join("docs/dependencies.md"))
                 .unwrap_or_default(),
@@ -108,12 +112,14 @@ fn parse_manifest(path: &Path) -> Result<toml::Table> {
     toml::from_str(&text).with_context(|| format!("{} is not valid TOML", path.display()))
 }
 
+/// A table under `[workspace]`.
+fn shared<'a>(manifest: &'a toml::Table, table: &str) -> Option<&'a toml::Table> {
+    manifest.get("workspace")?.get(table)?.as_table()
+}
+
 /// The names in a top-level manifest's `[workspace.dependencies]` that do not point into the workspace.
 fn third_party(manifest: &toml::Table) -> Vec<String> {
-    let table = manifest
-        .get("workspace")
-        .and_then(|workspace| workspace.get("dependencies"));
-    let entries = table.and_then(toml::Value::as_table);
+    let entries = shared(manifest, "dependencies");
     let foreign = entries
         .into_iter()
         .flatten()

@@ -38,14 +38,23 @@ pub(super) fn load(folder: &Path) -> Result<Tokenizer, DataError> {
         });
     };
     if tokenizer.get_post_processor().is_none() {
-        // It adds nothing, but without one the tokens of a single text are not marked as that text's.
-        tokenizer.with_post_processor(Some(TemplateProcessing::default()));
+        tokenizer.with_post_processor(Some(nothing_added(folder)?));
     }
     tokenizer.with_padding(None);
     tokenizer
         .with_truncation(None)
         .map_err(|error| invalid(folder, &error.to_string()))?;
     Ok(tokenizer)
+}
+
+/// A post-processor that adds no tokens. Without any, the tokens of a single text are not marked as that text's.
+fn nothing_added(folder: &Path) -> Result<TemplateProcessing, DataError> {
+    TemplateProcessing::builder()
+        .try_single("$A")
+        .and_then(|builder| builder.try_pair("$A:0 $B:1"))
+        .map_err(|error| invalid(folder, &error))?
+        .build()
+        .map_err(|error| invalid(folder, &error.to_string()))
 }
 
 /// The parts of `tokenizer_config.json` that matter here, with the defaults of transformers.

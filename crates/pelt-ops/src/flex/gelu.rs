@@ -71,3 +71,21 @@ fn backward_body<A: Arithmetic>(x: &[f32], gradient: &mut [f32]) {
         *gradient *= A::mul_add(*x, density, below);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flex::vectorise::Baseline;
+
+    #[test]
+    fn the_baseline_agrees_with_what_the_machine_picks() {
+        let x: Vec<f32> = (-600..600).map(|step| step as f32 * 0.01).collect();
+        let mut baseline = vec![1.0; x.len()];
+        let mut picked = baseline.clone();
+        backward_body::<Baseline>(&x, &mut baseline);
+        backward_kernel(&x, &mut picked);
+        for (baseline, picked) in baseline.iter().zip(&picked) {
+            assert!((baseline - picked).abs() < 1e-6, "{baseline} and {picked}");
+        }
+    }
+}

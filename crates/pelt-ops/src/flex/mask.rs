@@ -28,7 +28,11 @@ impl Mask {
         Some(Self {
             key,
             threshold: (p * f64::from(1 << 24)).round() as u32,
-            scale: if p < 1.0 { (1.0 / (1.0 - p)) as f32 } else { 0.0 },
+            scale: if p < 1.0 {
+                (1.0 / (1.0 - p)) as f32
+            } else {
+                0.0
+            },
         })
     }
 
@@ -95,9 +99,15 @@ mod tests {
         }
         // Five standard deviations of a mean of independent draws.
         let count = f64::from(columns) * rows as f64;
-        assert!((mean / count - 0.1).abs() < 5.0 * (0.09 / count).sqrt(), "{mean}");
+        assert!(
+            (mean / count - 0.1).abs() < 5.0 * (0.09 / count).sqrt(),
+            "{mean}"
+        );
         for pair in pairs {
-            assert!((pair / count - 0.01).abs() < 5.0 * (0.0099 / count).sqrt(), "{pairs:?}");
+            assert!(
+                (pair / count - 0.01).abs() < 5.0 * (0.0099 / count).sqrt(),
+                "{pairs:?}"
+            );
         }
     }
 
@@ -109,7 +119,10 @@ mod tests {
             let row: f64 = (0..1000).map(|column| dropped(&mask, fixed, column)).sum();
             let column: f64 = (0..1000).map(|row| dropped(&mask, row, fixed as u32)).sum();
             assert!((row / 1000.0 - 0.1).abs() < bound, "row {fixed}: {row}");
-            assert!((column / 1000.0 - 0.1).abs() < bound, "column {fixed}: {column}");
+            assert!(
+                (column / 1000.0 - 0.1).abs() < bound,
+                "column {fixed}: {column}"
+            );
         }
     }
 

@@ -31,7 +31,7 @@ pub(crate) fn exp<A: Arithmetic>(x: f32) -> f32 {
 pub(crate) fn normal<A: Arithmetic>(x: f32) -> (f32, f32) {
     const R: [f32; 8] = [
         0.037_635_067,
-        -0.183_851_09,
+        -0.183_851_1,
         0.285_926_56,
         -0.126_171_22,
         0.167_098_69,

@@ -41,15 +41,20 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// The matrix in a tensor, whatever its strides; negative ones must have been made dense.
+    /// The matrix in a tensor of two dimensions, without making it dense.
+    ///
+    /// # Panics
+    /// If a stride is negative.
     pub(crate) fn of(tensor: &'a FlexTensor) -> Self {
         let layout = tensor.layout();
         let shape = layout.shape();
-        let start = layout.start_offset().min(tensor.storage::<f32>().len());
+        let strides = layout.strides();
+        assert!(strides[0] >= 0 && strides[1] >= 0, "a flipped matrix");
+        let elements = tensor.storage::<f32>();
         Self::strided(
-            &tensor.storage::<f32>()[start..],
+            &elements[layout.start_offset().min(elements.len())..],
             [shape[0], shape[1]],
-            [layout.strides()[0] as usize, layout.strides()[1] as usize],
+            [strides[0] as usize, strides[1] as usize],
         )
     }
 
@@ -203,6 +208,7 @@ pub(crate) enum Output {
 }
 
 /// `output (+)= scale * left * right` on the calling thread.
+#[allow(unsafe_code)]
 pub(crate) fn multiply(
     output: &mut MatrixMut<'_>,
     mode: Output,
@@ -215,24 +221,22 @@ pub(crate) fn multiply(
         [left.rows, right.rows, right.columns],
         "sizes of a product"
     );
-    call(
-        output.start,
-        output.row_stride,
-        mode,
-        scale,
-        [left, right],
-        gemm::Parallelism::None,
-    );
+    let (start, row_stride) = (output.start, output.row_stride);
+    let parallelism = gemm::Parallelism::None;
+    // SAFETY: the sizes have just been compared, and a `MatrixMut` stands for elements that may be read and written.
+    unsafe { call(start, row_stride, mode, scale, [left, right], parallelism) };
 }
 
 /// `left * right` added to `output`, which holds the rows of the product one after another, on all threads.
+#[allow(unsafe_code)]
 pub(crate) fn add_product(output: &mut [f32], left: Matrix<'_>, right: Matrix<'_>) {
     assert_eq!(left.columns, right.rows, "sizes of a product");
     assert_eq!(output.len(), left.rows * right.columns, "size of a product");
     let width = right.columns;
     let parallelism = parallelism(left, right);
     let start = output.as_mut_ptr();
-    call(start, width, Output::Add, 1.0, [left, right], parallelism);
+    // SAFETY: the sizes have just been compared, and `output` is a slice of that many elements.
+    unsafe { call(start, width, Output::Add, 1.0, [left, right], parallelism) };
 }
 
 /// `left * right`, row after row, on all threads.
@@ -244,23 +248,31 @@ pub(crate) fn product(left: Matrix<'_>, right: Matrix<'_>) -> Vec<f32> {
     let width = right.columns;
     let parallelism = parallelism(left, right);
     let start = output.as_mut_ptr();
-    call(start, width, Output::Set, 1.0, [left, right], parallelism);
-    // SAFETY: the product has written every element, without reading any.
-    unsafe { output.set_len(count) };
+    // SAFETY: the sizes have just been compared, the capacity is that many elements, and setting an output writes every
+    // element without reading any, so that all are initialised afterwards.
+    unsafe {
+        call(start, width, Output::Set, 1.0, [left, right], parallelism);
+        output.set_len(count);
+    }
     output
 }
 
 fn parallelism(left: Matrix<'_>, right: Matrix<'_>) -> gemm::Parallelism {
-    let multiplications = left.rows.saturating_mul(left.columns).saturating_mul(right.columns);
+    let multiplications = left
+        .rows
+        .saturating_mul(left.columns)
+        .saturating_mul(right.columns);
     match multiplications < PARALLEL {
         true => gemm::Parallelism::None,
         false => gemm::Parallelism::Rayon(0),
     }
 }
 
-/// The callers have checked that the sizes fit each other, and that the output may be written.
+/// # Safety
+/// The columns of `left` must be as many as the rows of `right`, and `output` must be valid for writing `left.rows` rows
+/// of `right.columns` elements, each `row_stride` after the one before; with [`Output::Add`] also for reading.
 #[allow(unsafe_code)]
-fn call(
+unsafe fn call(
     output: *mut f32,
     row_stride: usize,
     mode: Output,
@@ -268,8 +280,8 @@ fn call(
     [left, right]: [Matrix<'_>; 2],
     parallelism: gemm::Parallelism,
 ) {
-    // SAFETY: the constructors of `Matrix` have checked that both inputs lie inside their slices; the output is
-    // `left.rows` rows of `right.columns` elements that the caller owns; strides come from slices and fit an isize.
+    // SAFETY: the constructors of `Matrix` have checked that both inputs lie inside their slices, the caller promises the
+    // rest, and strides fit an isize as those of slices do. Nothing is read from an output that is to be set.
     unsafe {
         gemm::gemm(
             left.rows,

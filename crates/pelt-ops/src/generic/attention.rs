@@ -30,7 +30,12 @@ pub fn attention(
     for prefix in prefixes {
         prefix_length += prefix.key.dims()[0];
         keys.push(expand(prefix.key, prefix.key_gate, sequences, layout.heads));
-        values.push(expand(prefix.value, prefix.value_gate, sequences, layout.heads));
+        values.push(expand(
+            prefix.value,
+            prefix.value_gate,
+            sequences,
+            layout.heads,
+        ));
     }
     keys.push(padded_keys.split_heads(key, layout.heads));
     values.push(padded_keys.split_heads(value, layout.heads));
@@ -88,13 +93,8 @@ impl<'a> Padded<'a> {
                 rows.select(0, int_tensor(index.collect(), &device))
             }
         };
-        rows.reshape([
-            self.packing.sequences(),
-            self.longest,
-            heads,
-            width / heads,
-        ])
-        .swap_dims(1, 2)
+        rows.reshape([self.packing.sequences(), self.longest, heads, width / heads])
+            .swap_dims(1, 2)
     }
 
     /// The inverse: `[sequences, heads, longest, d_head]` to `[tokens, d]`.

@@ -28,12 +28,7 @@ pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, key: Option<u64>) -> Tensor
 ///
 /// # Shapes
 /// `x`: `[rows, d]`; `weight`, `bias`: `[d]`; result: `[rows, d]`.
-pub fn layer_norm(
-    x: Tensor<2>,
-    weight: Tensor<1>,
-    bias: Tensor<1>,
-    epsilon: f64,
-) -> Tensor<2> {
+pub fn layer_norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
     let centred = x.clone() - x.mean_dim(1);
     let variance = centred.clone().powi_scalar(2).mean_dim(1);
     let normed = centred / (variance + epsilon).sqrt();

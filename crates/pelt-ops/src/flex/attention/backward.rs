@@ -29,7 +29,11 @@ pub(super) fn backward(
     let heads = problem.attention.heads;
     let sequences = problem.attention.keys.sequences();
     let prefix_tracked = tracked[ROWS..].contains(&true);
-    let group = if prefix_tracked { sequences.div_ceil(GROUPS).max(1) } else { 1 };
+    let group = if prefix_tracked {
+        sequences.div_ceil(GROUPS).max(1)
+    } else {
+        1
+    };
     let groups = sequences.div_ceil(group);
 
     let space = |wanted: bool, count: usize| vec![0.0_f32; if wanted { count } else { 0 }];
@@ -62,9 +66,12 @@ pub(super) fn backward(
             .zip(tracked[ROWS..].chunks_exact(PREFIX))
             .map(|(parts, tracked)| {
                 let mut tracked = tracked.iter();
-                parts
-                    .each_mut()
-                    .map(|part| tracked.next().is_some_and(|wanted| *wanted).then(|| Shared::new(part)))
+                parts.each_mut().map(|part| {
+                    tracked
+                        .next()
+                        .is_some_and(|wanted| *wanted)
+                        .then(|| Shared::new(part))
+                })
             })
             .collect(),
     };
@@ -133,7 +140,9 @@ impl<'a> Targets<'a> {
         if task.columns == 0 || task.queries.rows() == 0 {
             return;
         }
-        scratch.prefixes.resize_with(self.prefixes.len(), Default::default);
+        scratch
+            .prefixes
+            .resize_with(self.prefixes.len(), Default::default);
         for (parts, segment) in scratch.prefixes.iter_mut().zip(&task.segments) {
             for part in parts {
                 part.resize(segment.keys.rows() * self.problem.head_width, 0.0);
@@ -175,7 +184,9 @@ impl<'a> Targets<'a> {
         products.clear();
         products.extend((0..count).map(|row| {
             let (output, gradient) = (output.row(row), gradient.row(row));
-            sum(output, gradient, gradient, |output, gradient, _| output * gradient)
+            sum(output, gradient, gradient, |output, gradient, _| {
+                output * gradient
+            })
         }));
         softmax_backward(
             scores,
@@ -212,8 +223,10 @@ impl<'a> Targets<'a> {
             };
             let (key, value) = match prefixes.get_mut(number) {
                 Some([key, value]) => {
-                    let [wants_key, wants_value, wants_key_gate, wants_value_gate] =
-                        self.prefixes[number].each_ref().map(|target| target.is_some());
+                    let [wants_key, wants_value, wants_key_gate, wants_value_gate] = self.prefixes
+                        [number]
+                        .each_ref()
+                        .map(|target| target.is_some());
                     let matrix = |part| MatrixMut::new(part, length, head_width, head_width);
                     (
                         (wants_key || wants_key_gate).then(|| matrix(key)),
@@ -253,7 +266,13 @@ impl<'a> Targets<'a> {
         let [key_target, value_target, key_gate, value_gate] = &self.prefixes[number];
         let pairs = [
             (key_target, key_gate, key, segment.keys, segment.key_gate),
-            (value_target, value_gate, value, segment.values, segment.value_gate),
+            (
+                value_target,
+                value_gate,
+                value,
+                segment.values,
+                segment.value_gate,
+            ),
         ];
         for (target, gate_target, gradient, rows, gate) in pairs {
             if let Some(target) = target {
@@ -282,5 +301,7 @@ impl<'a> Targets<'a> {
 
 /// The segments that have rows.
 fn occupied<'a>(task: &'a Task<'_>) -> impl Iterator<Item = &'a Segment<'a>> {
-    task.segments.iter().filter(|segment| segment.keys.rows() > 0)
+    task.segments
+        .iter()
+        .filter(|segment| segment.keys.rows() > 0)
 }

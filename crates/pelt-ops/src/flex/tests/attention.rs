@@ -1,6 +1,6 @@
 //! Packed attention.
 
-use burn::tensor::{Int, Tensor, activation::softmax};
+use burn::tensor::{Tensor, activation::softmax};
 use pelt_hooks::{KeyValue, Packing};
 use proptest::prelude::*;
 
@@ -74,7 +74,9 @@ impl Call {
             shapes.extend(prefix.value_gate.then_some((sequences, 1)));
         }
         let numbered = shapes.into_iter().zip(seed..);
-        numbered.map(|((rows, columns), seed)| noise(rows, columns, seed)).collect()
+        numbered
+            .map(|((rows, columns), seed)| noise(rows, columns, seed))
+            .collect()
     }
 
     fn arguments(&self, inputs: &[Tensor<2>]) -> ([Tensor<2>; 3], Vec<KeyValue>) {
@@ -199,19 +201,26 @@ proptest! {
 #[test]
 fn one_sequence_of_one_token_agrees() {
     Call::new(&[1], 2, 4).check_all();
-    Call::new(&[1], 1, 8).with_prefix(3, true, true).with_dropout().check_all();
+    Call::new(&[1], 1, 8)
+        .with_prefix(3, true, true)
+        .with_dropout()
+        .check_all();
 }
 
 #[test]
 fn long_sequences_agree_over_several_blocks_of_queries() {
-    Call::new(&[512, 1, 130], 2, 32).with_prefix(10, true, true).check_all();
+    Call::new(&[512, 1, 130], 2, 32)
+        .with_prefix(10, true, true)
+        .check_all();
     Call::new(&[70, 200], 1, 8).with_dropout().check_all();
 }
 
 #[test]
 fn first_row_queries_with_two_prefixes_agree() {
     let call = Call::new(&[3, 64, 1, 9], 3, 8).with_prefix(2, true, false);
-    call.with_prefix(4, false, true).with_first_rows_only().check_all();
+    call.with_prefix(4, false, true)
+        .with_first_rows_only()
+        .check_all();
 }
 
 #[test]
@@ -235,13 +244,17 @@ fn gates_of_zero_have_a_gradient() {
 
 #[test]
 fn the_gradient_agrees_with_finite_differences() {
-    let call = Call::new(&[3, 1], 2, 3).with_prefix(2, true, true).with_dropout();
+    let call = Call::new(&[3, 1], 2, 3)
+        .with_prefix(2, true, true)
+        .with_dropout();
     assert_gradient(&|inputs| call.kernel(inputs), &call.inputs(2));
 }
 
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
-    let call = Call::new(&[5; 30], 3, 8).with_prefix(4, true, true).with_dropout();
+    let call = Call::new(&[5; 30], 3, 8)
+        .with_prefix(4, true, true)
+        .with_dropout();
     assert_threads_do_not_matter(&|inputs| call.kernel(inputs), &call.inputs(2));
 }
 

@@ -58,11 +58,19 @@ fn assert_close(found: &Tensor<2>, expected: &Tensor<2>, what: &str) {
     }
     let size: f32 = expected.clone().abs().max().into_scalar();
     let difference: f32 = (found.clone() - expected.clone()).abs().max().into_scalar();
-    assert!(difference <= 2e-5 * (1.0 + size), "{what}: off by {difference}, largest {size}");
+    assert!(
+        difference <= 2e-5 * (1.0 + size),
+        "{what}: off by {difference}, largest {size}"
+    );
 }
 
 /// Asserts that both give the same output and the same gradients.
-fn assert_same(found: Function<'_>, expected: Function<'_>, inputs: &[Tensor<2>], tracked: &[bool]) {
+fn assert_same(
+    found: Function<'_>,
+    expected: Function<'_>,
+    inputs: &[Tensor<2>],
+    tracked: &[bool],
+) {
     let (found_output, found) = evaluate(found, inputs, tracked);
     let (expected_output, expected) = evaluate(expected, inputs, tracked);
     assert_close(&found_output, &expected_output, "output");
@@ -80,17 +88,19 @@ fn assert_gradient(function: Function<'_>, inputs: &[Tensor<2>]) {
     let step = 1e-2_f32;
     let (_, gradients) = evaluate(function, inputs, &vec![true; inputs.len()]);
     for (number, gradient) in gradients.into_iter().enumerate() {
-        let gradient = gradient.unwrap().into_data().to_vec::<f32>().unwrap();
+        let gradient = gradient.unwrap().into_data().try_to_vec::<f32>().unwrap();
         let shape = inputs[number].dims();
         for (element, gradient) in gradient.into_iter().enumerate() {
             let at = |step: f32| {
                 let mut moved = inputs.to_vec();
-                let mut values = moved[number].to_data().to_vec::<f32>().unwrap();
+                let mut values = moved[number].to_data().try_to_vec::<f32>().unwrap();
                 values[element] += step;
                 moved[number] = Tensor::from_data(TensorData::new(values, shape), &Device::flex());
                 let output = function(&moved);
                 let [rows, columns] = output.dims();
-                (output * noise(rows, columns, 99)).sum().into_scalar::<f32>()
+                (output * noise(rows, columns, 99))
+                    .sum()
+                    .into_scalar::<f32>()
             };
             let slope = (at(step) - at(-step)) / (2.0 * step);
             let difference = (slope - gradient).abs();
@@ -109,7 +119,10 @@ fn assert_threads_do_not_matter(function: Function<'_>, inputs: &[Tensor<2>]) {
         pool.build().unwrap().install(|| {
             let (output, gradients) = evaluate(function, inputs, &vec![true; inputs.len()]);
             let gradients = gradients.into_iter().flatten();
-            std::iter::once(output).chain(gradients).map(Tensor::into_data).collect()
+            std::iter::once(output)
+                .chain(gradients)
+                .map(Tensor::into_data)
+                .collect()
         })
     };
     for (one, many) in run(1).iter().zip(&run(5)) {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flex::{dropout::Dropout, gelu::Gelu, linear::Linear, mask::Mask, norm::LayerNorm, run};
-use crate::{generic, gelu};
+use crate::{gelu, generic};
 
 fn flat(row: &Tensor<2>) -> Tensor<1> {
     let [_, width] = row.dims();
@@ -64,9 +64,12 @@ fn dropout_explicit(inputs: &[Tensor<2>]) -> Tensor<2> {
     let [rows, columns] = inputs[0].dims();
     let mask = Mask::new(MASKED.0, Some(MASKED.1)).unwrap();
     let factors: Vec<f32> = (0..rows)
-        .flat_map(|row| (0..columns).map(move |column| mask.factor(mask.row(row as u64), column as u32)))
+        .flat_map(|row| {
+            (0..columns).map(move |column| mask.factor(mask.row(row as u64), column as u32))
+        })
         .collect();
-    let factors = Tensor::<2>::from_data(TensorData::new(factors, [rows, columns]), &Device::flex());
+    let factors =
+        Tensor::<2>::from_data(TensorData::new(factors, [rows, columns]), &Device::flex());
     inputs[0].clone() * factors
 }
 
@@ -106,7 +109,11 @@ fn large_inputs_take_the_parallel_paths_and_agree() {
     assert_same(&gelu_kernel, &gelu_generic, &inputs[..1], &[true]);
     assert_same(&dropout_kernel, &dropout_explicit, &inputs[..1], &[true]);
     assert_same(&residual_kernel, &residual_generic, &inputs, &[true; 4]);
-    let inputs = [noise(300, 384, 1), noise(384, 200, 2) * 0.05, noise(1, 200, 3)];
+    let inputs = [
+        noise(300, 384, 1),
+        noise(384, 200, 2) * 0.05,
+        noise(1, 200, 3),
+    ];
     assert_same(&linear_kernel, &linear_generic, &inputs, &[true; 3]);
 }
 
@@ -116,7 +123,10 @@ fn gradients_agree_with_finite_differences() {
     assert_gradient(&gelu_kernel, &inputs[..1]);
     assert_gradient(&dropout_kernel, &inputs[..1]);
     assert_gradient(&residual_kernel, &inputs);
-    assert_gradient(&linear_kernel, &[noise(3, 4, 1), noise(4, 2, 2), noise(1, 2, 3)]);
+    assert_gradient(
+        &linear_kernel,
+        &[noise(3, 4, 1), noise(4, 2, 2), noise(1, 2, 3)],
+    );
 }
 
 #[test]
@@ -141,11 +151,31 @@ fn views_that_are_not_contiguous_work() {
         move |inputs: &[Tensor<2>]| function(&transposed(inputs))
     };
     let inputs = [noise(7, 9, 1), noise(1, 6, 2), noise(1, 6, 3)];
-    assert_same(&of_view(gelu_kernel), &of_view(gelu_generic), &inputs[..1], &[true]);
-    assert_same(&of_view(dropout_kernel), &of_view(dropout_explicit), &inputs[..1], &[true]);
-    assert_same(&of_view(norm_kernel), &of_view(norm_generic), &inputs, &[true; 3]);
+    assert_same(
+        &of_view(gelu_kernel),
+        &of_view(gelu_generic),
+        &inputs[..1],
+        &[true],
+    );
+    assert_same(
+        &of_view(dropout_kernel),
+        &of_view(dropout_explicit),
+        &inputs[..1],
+        &[true],
+    );
+    assert_same(
+        &of_view(norm_kernel),
+        &of_view(norm_generic),
+        &inputs,
+        &[true; 3],
+    );
     let inputs = [noise(7, 9, 1), noise(6, 4, 2), noise(1, 4, 3)];
-    assert_same(&of_view(linear_kernel), &of_view(linear_generic), &inputs, &[true; 3]);
+    assert_same(
+        &of_view(linear_kernel),
+        &of_view(linear_generic),
+        &inputs,
+        &[true; 3],
+    );
     // A weight that is stored transposed, and one that is flipped.
     let weight = noise(4, 6, 4).transpose();
     let inputs = [noise(8, 6, 1), weight.clone(), noise(1, 4, 3)];
@@ -156,7 +186,12 @@ fn views_that_are_not_contiguous_work() {
 
 #[test]
 fn no_rows_give_no_rows() {
-    let inputs = [noise(0, 6, 1), noise(1, 6, 2), noise(1, 6, 3), noise(0, 6, 4)];
+    let inputs = [
+        noise(0, 6, 1),
+        noise(1, 6, 2),
+        noise(1, 6, 3),
+        noise(0, 6, 4),
+    ];
     for function in [gelu_kernel, dropout_kernel, norm_kernel, residual_kernel] {
         let (output, _) = evaluate(&function, &inputs, &[true; 4]);
         assert_eq!(output.dims(), [0, 6]);
@@ -164,7 +199,11 @@ fn no_rows_give_no_rows() {
     let inputs = [noise(0, 6, 1), noise(6, 4, 2), noise(1, 4, 3)];
     let (output, gradients) = evaluate(&linear_kernel, &inputs, &[true; 3]);
     assert_eq!(output.dims(), [0, 4]);
-    assert_close(gradients[1].as_ref().unwrap(), &Tensor::zeros([6, 4], &Device::flex()), "weight");
+    assert_close(
+        gradients[1].as_ref().unwrap(),
+        &Tensor::zeros([6, 4], &Device::flex()),
+        "weight",
+    );
 }
 
 #[test]
@@ -181,7 +220,12 @@ fn an_input_that_is_used_again_is_left_as_it_was() {
         let _ = function(std::slice::from_ref(&x));
         x.to_data().assert_eq(&before, true);
     }
-    let inputs = [x.clone(), noise(1, 300, 2), noise(1, 300, 3), noise(100, 300, 4)];
+    let inputs = [
+        x.clone(),
+        noise(1, 300, 2),
+        noise(1, 300, 3),
+        noise(100, 300, 4),
+    ];
     let _ = residual_kernel(&inputs);
     x.to_data().assert_eq(&before, true);
 }

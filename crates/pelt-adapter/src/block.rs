@@ -1,0 +1,212 @@
+//! The small network at one sub-layer.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use pelt_hooks::{
+    Gate, GateBias, Hidden, NamedParam, Pass, SublayerStates, constant, normal, truncated_normal,
+    uniform,
+};
+use pelt_ops::{LayerNorm, Linear, dropout};
+
+use crate::{BottleneckConfig, InitWeights, NonLinearity, ResidualBeforeLn, Scaling};
+
+/// ε of the norms that an adapter brings along.
+const EPSILON: f64 = 1e-5;
+
+/// `u = g s (φ(z W_down + b_down) W_up + b_up)`, and the rule by which `u` joins the sub-layer.
+#[derive(Module, Debug)]
+pub struct BottleneckBlock {
+    /// A norm on `z` before the down-projection, trained; only with `ln_before`.
+    pub norm_before: Option<LayerNorm>,
+    /// `d -> m`, trained.
+    pub down: Linear,
+    /// `m -> d`, trained.
+    pub up: Linear,
+    /// A norm on `u`, trained; only with `ln_after`.
+    pub norm_after: Option<LayerNorm>,
+    /// `s`, `[1]`, trained; only with `scaling = "learned"`.
+    pub learned_scaling: Option<Param<Tensor<1>>>,
+    /// Reads `z`, trained; only with `use_gating`.
+    pub gate: Option<Gate>,
+    /// `s` where it is not learned.
+    pub fixed_scaling: f64,
+    /// Probability of dropping an entry of `u`.
+    pub dropout: f64,
+    /// φ.
+    #[module(skip)]
+    pub non_linearity: NonLinearity,
+    /// What the block reads.
+    #[module(skip)]
+    pub(crate) source: Source,
+    /// What is added to `u`.
+    #[module(skip)]
+    pub(crate) residual: ResidualBeforeLn,
+    /// Whether `norm_after` covers the residual.
+    pub(crate) residual_before_norm_after: bool,
+}
+
+/// `z` in the equations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// `h`, the sub-layer's output.
+    Output,
+    /// `LN(h + x)`, the sub-layer's result without an adapter.
+    Normed,
+    /// `x`, the sub-layer's input.
+    Parallel,
+}
+
+impl BottleneckBlock {
+    /// Parameters for rows of width `d` and a bottleneck of `width`; `config` is taken as valid.
+    pub fn new(config: &BottleneckConfig, d: usize, width: usize, device: &Device) -> Self {
+        let weight = |shape: [usize; 2], up: bool| match config.init_weights {
+            InitWeights::Bert => normal(shape, 0.02, device),
+            InitWeights::Houlsby => truncated_normal(shape, 0.01, 0.02, device),
+            InitWeights::MamAdapter if up => constant(shape, 0.0, device),
+            InitWeights::MamAdapter => uniform(shape, 1.0 / (d as f64).sqrt(), device),
+        };
+        let norm = || LayerNorm {
+            weight: constant([d], 1.0, device),
+            bias: constant([d], 0.0, device),
+            epsilon: EPSILON,
+        };
+        Self {
+            norm_before: config.ln_before.then(norm),
+            down: Linear {
+                weight: weight([d, width], false),
+                bias: constant([width], 0.0, device),
+            },
+            up: Linear {
+                weight: weight([width, d], true),
+                bias: constant([d], 0.0, device),
+            },
+            norm_after: config.ln_after.then(norm),
+            learned_scaling: match config.scaling {
+                Scaling::Learned => Some(constant([1], 1.0, device)),
+                Scaling::Fixed(_) => None,
+            },
+            gate: config
+                .use_gating
+                .then(|| Gate::new(d, 1, GateBias::Zero, device)),
+            fixed_scaling: match config.scaling {
+                Scaling::Learned => 1.0,
+                Scaling::Fixed(number) => number,
+            },
+            dropout: config.dropout,
+            non_linearity: config.non_linearity,
+            source: match (config.is_parallel, config.original_ln_before) {
+                (true, _) => Source::Parallel,
+                (false, true) => Source::Normed,
+                (false, false) => Source::Output,
+            },
+            residual: config.residual_before_ln,
+            residual_before_norm_after: config.adapter_residual_before_ln,
+        }
+    }
+
+    /// `u`, without norm and residual.
+    ///
+    /// # Shapes
+    /// `[rows, d]` to `[rows, d]`.
+    pub fn forward(&self, z: &Hidden, pass: &Pass) -> Tensor<2> {
+        let input = match &self.norm_before {
+            Some(norm) => norm.forward(z.values.clone()),
+            None => z.values.clone(),
+        };
+        let narrow = self.non_linearity.forward(self.down.forward(input));
+        let mut u = self.up.forward(narrow);
+        if let Some(scaling) = &self.learned_scaling {
+            u = u * scaling.val().unsqueeze();
+        } else if self.fixed_scaling != 1.0 {
+            u = u * self.fixed_scaling;
+        }
+        u = dropout(u, self.dropout, pass.dropout_key());
+        match &self.gate {
+            Some(gate) => u * z.packing.spread(gate.forward(z, pass)),
+            None => u,
+        }
+    }
+
+    /// What has to be added to the sub-layer's output `h`, so that `LN(h + contribution + x)` is the adapted result.
+    pub fn contribution(&self, states: &SublayerStates<'_>, pass: &Pass) -> Tensor<2> {
+        let h = &states.output.values;
+        let x = states.residual;
+        let z = match self.source {
+            Source::Output => h.clone(),
+            Source::Normed => (states.norm)(h.clone() + x.clone()),
+            Source::Parallel => x.clone(),
+        };
+        let z = Hidden {
+            values: z,
+            packing: states.output.packing.clone(),
+        };
+        let u = self.forward(&z, pass);
+        if self.source == Source::Parallel {
+            return self.normed(u);
+        }
+        // The encoder adds `h` to what is returned; `excess` is the adapter's residual beyond it.
+        let excess = match (self.residual, self.source) {
+            (ResidualBeforeLn::Output, _) => None,
+            (ResidualBeforeLn::AdapterInput, Source::Output) => None,
+            (ResidualBeforeLn::AdapterInput, _) => Some(z.values - h.clone()),
+            (ResidualBeforeLn::Sum, _) => Some(x.clone()),
+        };
+        if self.residual_before_norm_after && self.norm_after.is_some() {
+            let residual = match excess {
+                Some(excess) => h.clone() + excess,
+                None => h.clone(),
+            };
+            return self.normed(u + residual) - h.clone();
+        }
+        match excess {
+            Some(excess) => self.normed(u) + excess,
+            None => self.normed(u),
+        }
+    }
+
+    fn normed(&self, u: Tensor<2>) -> Tensor<2> {
+        match &self.norm_after {
+            Some(norm) => norm.forward(u),
+            None => u,
+        }
+    }
+
+    /// All tensors below `path`.
+    ///
+    /// With `ln_before` AdapterHub's files hold that norm twice, under `adapter_norm_before` and as the first element of
+    /// `adapter_down`: both names are given, with the same parameter.
+    pub fn named_params(&self, path: &str) -> Vec<NamedParam> {
+        let linear = |name: &str, linear: &Linear| {
+            [
+                NamedParam::transposed(format!("{path}.{name}.weight"), &linear.weight),
+                NamedParam::new(format!("{path}.{name}.bias"), &linear.bias),
+            ]
+        };
+        let norm = |name: &str, norm: &LayerNorm| {
+            [
+                NamedParam::new(format!("{path}.{name}.weight"), &norm.weight),
+                NamedParam::new(format!("{path}.{name}.bias"), &norm.bias),
+            ]
+        };
+        let mut params = Vec::new();
+        match &self.norm_before {
+            Some(before) => {
+                params.extend(norm("adapter_norm_before", before));
+                params.extend(norm("adapter_down.0", before));
+                params.extend(linear("adapter_down.1", &self.down));
+            }
+            None => params.extend(linear("adapter_down.0", &self.down)),
+        }
+        params.extend(linear("adapter_up", &self.up));
+        if let Some(after) = &self.norm_after {
+            params.extend(norm("adapter_norm_after", after));
+        }
+        if let Some(scaling) = &self.learned_scaling {
+            params.push(NamedParam::new(format!("{path}.scaling"), scaling));
+        }
+        if let Some(gate) = &self.gate {
+            params.extend(gate.named_params(&format!("{path}.gate")));
+        }
+        params
+    }
+}

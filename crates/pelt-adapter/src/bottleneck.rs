@@ -1,0 +1,75 @@
+//! Adapters at the sub-layers of an encoder.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use pelt_hooks::{
+    ADAPTER, EncoderHooks, Method, NamedParam, Pass, Sublayer, SublayerSite, SublayerStates,
+};
+
+use crate::BottleneckBlock;
+
+/// Bottleneck adapters (arXiv 1902.00751, 2005.00052, 2110.04366), with UniPELT's gates where they are asked for.
+#[derive(Module, Debug)]
+pub struct Bottleneck {
+    /// The adapters of every layer; nothing in layers that are left out.
+    pub layers: Vec<BottleneckLayer>,
+}
+
+/// The adapters of one layer.
+#[derive(Module, Debug)]
+pub struct BottleneckLayer {
+    /// At the self-attention sub-layer.
+    pub attention: Option<BottleneckBlock>,
+    /// At the feed-forward sub-layer.
+    pub feed_forward: Option<BottleneckBlock>,
+}
+
+impl Bottleneck {
+    /// The adapter at one sub-layer.
+    pub fn block(&self, site: SublayerSite) -> Option<&BottleneckBlock> {
+        let layer = self.layers.get(site.layer)?;
+        match site.sublayer {
+            Sublayer::Attention => layer.attention.as_ref(),
+            Sublayer::FeedForward => layer.feed_forward.as_ref(),
+        }
+    }
+}
+
+impl EncoderHooks for Bottleneck {
+    fn sublayer(
+        &self,
+        site: SublayerSite,
+        states: &SublayerStates<'_>,
+        pass: &Pass,
+    ) -> Option<Tensor<2>> {
+        Some(self.block(site)?.contribution(states, pass))
+    }
+
+    /// A gate averages over all rows of `z`.
+    fn needs_all_rows(&self, layer: usize) -> bool {
+        self.layers.get(layer).is_some_and(|layer| {
+            [&layer.attention, &layer.feed_forward]
+                .into_iter()
+                .flatten()
+                .any(|block| block.gate.is_some())
+        })
+    }
+}
+
+impl Method for Bottleneck {
+    fn named_params(&self) -> Vec<NamedParam> {
+        let mut params = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            for (block, place) in [
+                (&layer.attention, "attention.output"),
+                (&layer.feed_forward, "output"),
+            ] {
+                if let Some(block) = block {
+                    let path = format!("encoder.layer.{index}.{place}.adapters.{ADAPTER}");
+                    params.extend(block.named_params(&path));
+                }
+            }
+        }
+        params
+    }
+}

@@ -1,0 +1,268 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Train, evaluate and ship adapters of pretrained text encoders.
+#[derive(Debug, Parser)]
+#[command(name = "pelt", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Adapt a pretrained encoder to a task.
+    Train(Box<TrainArgs>),
+    /// Score a finished run on labelled rows.
+    Evaluate(EvaluateArgs),
+    /// Label texts from standard input or a file; writes JSON lines.
+    Predict(PredictArgs),
+    /// Show what a method would train in a model, by component.
+    Inspect(InspectArgs),
+    /// Run a batch of token ids through a model, to compare with other implementations.
+    Forward(ForwardArgs),
+    /// List the methods with their defaults and parameter counts.
+    Methods(MethodsArgs),
+    /// Train a logistic regression on the frozen encoder's mean hidden states.
+    #[command(hide = true)]
+    Probe(ProbeArgs),
+}
+
+/// What to train or evaluate on: a known task, or a file of one's own.
+#[derive(Debug, Args)]
+pub struct ColumnArgs {
+    /// Column of the text, or of the first text of a pair.
+    #[arg(long, default_value = "text", value_name = "NAME")]
+    pub text_column: String,
+    /// Column of the second text of a pair.
+    #[arg(long, value_name = "NAME")]
+    pub pair_column: Option<String>,
+    /// Column of the label.
+    #[arg(long, default_value = "label", value_name = "NAME")]
+    pub label_column: String,
+    /// The label is a number to predict, not a class.
+    #[arg(long)]
+    pub regression: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Folder of the pretrained encoder (Hugging Face layout).
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Folder of data sets in the Hub's Parquet layout; without it they come from the Hub.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// A known task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli.
+    #[arg(long, conflicts_with = "train_file")]
+    pub task: Option<String>,
+    /// Split to train on, where it is not the task's own.
+    #[arg(long, value_name = "NAME", requires = "task")]
+    pub train_split: Option<String>,
+    /// Training rows of one's own: CSV, TSV, JSON lines or Parquet.
+    #[arg(long, value_name = "FILE")]
+    pub train_file: Option<PathBuf>,
+    /// Rows that choose the best weights; same columns as --train-file.
+    #[arg(long, value_name = "FILE", requires = "train_file")]
+    pub validation_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    /// Train on the first N of the shuffled rows.
+    #[arg(long, value_name = "N")]
+    pub train_rows: Option<usize>,
+
+    /// A method of `pelt methods`, or `full` or `bitfit`.
+    #[arg(long, default_value = "unipelt-prompt", value_name = "NAME")]
+    pub method: String,
+    /// A TOML or JSON file that describes the method instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "method")]
+    pub method_file: Option<PathBuf>,
+    /// Change one setting of the method, e.g. unipelt.lora.r=4; can be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Task head.
+    #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
+    pub head: HeadChoice,
+
+    /// Folder of the run.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace a run that is already in the folder.
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
+    /// Continue from the folder's last checkpoint, bit for bit.
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Passes over the training rows.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub epochs: usize,
+    /// Rows of a batch.
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pub batch_size: usize,
+    /// Batches added up for one optimiser step.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub gradient_accumulation: usize,
+    /// Largest learning rate.
+    #[arg(long = "lr", default_value_t = 5e-4, value_name = "RATE")]
+    pub learning_rate: f64,
+    /// Share of the steps in which the learning rate rises.
+    #[arg(long, default_value_t = 0.06, value_name = "SHARE")]
+    pub warmup_ratio: f64,
+    /// Decoupled weight decay, never on biases and norms.
+    #[arg(long, default_value_t = 0.01, value_name = "RATE")]
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0 for no clipping.
+    #[arg(long, default_value_t = 1.0, value_name = "NORM")]
+    pub max_grad_norm: f64,
+    /// Longest sequence in tokens.
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub max_length: usize,
+    /// Dropout of the encoder and the head, instead of the model's own.
+    #[arg(long, value_name = "P")]
+    pub dropout: Option<f64>,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 42, value_name = "N")]
+    pub seed: u64,
+    /// Evaluate every N steps instead of every epoch.
+    #[arg(long, value_name = "N")]
+    pub evaluate_every: Option<usize>,
+    /// Stop after N evaluations without a better score.
+    #[arg(long, value_name = "N")]
+    pub patience: Option<usize>,
+    /// Save a checkpoint every STEPS steps instead of every epoch.
+    #[arg(long, value_name = "STEPS")]
+    pub checkpoint_every: Option<usize>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum HeadChoice {
+    /// BERT's pooled head where the model has a pooler, RoBERTa's head for RoBERTa, else the flexible one.
+    Auto,
+    /// The `adapters` library's flexible head: linear, tanh, linear on the first row.
+    Flexible,
+}
+
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// Folder of a finished run.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Folder of the pretrained encoder that the run adapted.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Folder of data sets in the Hub's Parquet layout; without it they come from the Hub.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// A known task.
+    #[arg(long, conflicts_with = "file", required_unless_present = "file")]
+    pub task: Option<String>,
+    /// Split to score, instead of the task's evaluation splits.
+    #[arg(long, value_name = "NAME", requires = "task")]
+    pub split: Option<String>,
+    /// Labelled rows of one's own, with the columns that the run was trained on.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    /// Rows of a batch.
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pub batch_size: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Folder of a finished run.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Folder of the pretrained encoder that the run adapted.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// One text a line, or two with a tab between them; default: standard input.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Rows of a batch.
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pub batch_size: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Folder of the pretrained encoder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// A method of `pelt methods`, or `full` or `bitfit`.
+    #[arg(long, default_value = "unipelt-prompt", value_name = "NAME")]
+    pub method: String,
+    /// A TOML or JSON file that describes the method instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "method")]
+    pub method_file: Option<PathBuf>,
+    /// Change one setting of the method; can be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Task head.
+    #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
+    pub head: HeadChoice,
+    /// Outputs of the task head.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub labels: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct MethodsArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ForwardArgs {
+    /// Folder of the pretrained encoder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Folder of an adapter (AdapterHub, PEFT or a finished run).
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Vec<PathBuf>,
+    /// Folder of a task head: a model, or an adapter saved with its head. Default: the adapter's, else the model's own.
+    #[arg(long, value_name = "DIR")]
+    pub head: Option<PathBuf>,
+    /// `input_ids`, `attention_mask` and optionally `token_type_ids`: I64, [batch, seq], padded on the right.
+    #[arg(long, value_name = "FILE")]
+    pub inputs: PathBuf,
+    /// Written: `last_hidden_state`, and `pooler_output` and `logits` where there are any.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Folder of the pretrained encoder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Training rows.
+    #[arg(long, value_name = "FILE")]
+    pub train_file: PathBuf,
+    /// Rows to score.
+    #[arg(long, value_name = "FILE")]
+    pub validation_file: PathBuf,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    /// Longest sequence in tokens.
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub max_length: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,119 @@
+//! Rows of a task or a file, tokenised.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use pelt_data::{Card, Label, Target, TextDataset, TextRow, Tokenizer, UserFile, UserTask, read_split};
+use pelt_hooks::Sequence;
+use pelt_metrics::Metric;
+use pelt_train::Examples;
+
+use crate::args::ColumnArgs;
+
+/// A split of a known task.
+pub fn task_split(card: &Card, data: Option<&Path>, split: &str) -> Result<TextDataset> {
+    let root = match data {
+        Some(root) => root.to_path_buf(),
+        None => pelt_data::fetch_from_hub(card, split, &hub_cache()?)?,
+    };
+    Ok(read_split(&root, card, split)?)
+}
+
+/// The Hub client's usual cache folder.
+fn hub_cache() -> Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(cache) = variable("HF_HUB_CACHE") {
+        return Ok(cache.into());
+    }
+    if let Some(home) = variable("HF_HOME") {
+        return Ok(PathBuf::from(home).join("hub"));
+    }
+    let home = variable("HOME").context("HOME is not set, so the Hub's cache cannot be found")?;
+    Ok(PathBuf::from(home).join(".cache/huggingface/hub"))
+}
+
+/// A user's file; `labels` are the class names found in the training file.
+pub fn user_file(path: &Path, columns: &ColumnArgs, labels: Option<Vec<String>>) -> Result<TextDataset> {
+    let file = UserFile {
+        path: path.to_path_buf(),
+        text_column: columns.text_column.clone(),
+        pair_column: columns.pair_column.clone(),
+        label_column: Some(columns.label_column.clone()),
+        task: match columns.regression {
+            true => UserTask::Regression,
+            false => UserTask::Classification,
+        },
+        labels,
+    };
+    Ok(file.read()?)
+}
+
+/// The metrics of a file without a card.
+pub fn default_metrics(target: &Target) -> (Vec<Metric>, Metric) {
+    match target {
+        Target::Regression { .. } => (
+            vec![Metric::Pearson, Metric::Spearmanr],
+            Metric::CombinedScore,
+        ),
+        Target::Classification { labels } if labels.len() == 2 => {
+            (vec![Metric::Accuracy, Metric::F1], Metric::Accuracy)
+        }
+        Target::Classification { .. } => {
+            (vec![Metric::Accuracy, Metric::MacroF1], Metric::Accuracy)
+        }
+    }
+}
+
+/// Class names, or `None` for a regression.
+pub fn label_names(target: &Target) -> Option<Vec<String>> {
+    match target {
+        Target::Classification { labels } => Some(labels.clone()),
+        Target::Regression { .. } => None,
+    }
+}
+
+/// Tokenised rows, and how many of them were cut.
+pub struct Tokenised {
+    pub examples: Examples,
+    pub truncated: usize,
+}
+
+/// Tokenises labelled rows.
+pub fn examples(dataset: &TextDataset, tokenizer: &Tokenizer, max_length: usize) -> Result<Tokenised> {
+    let labels: Option<Vec<Label>> = dataset.rows.iter().map(|row| row.label).collect();
+    let Some(labels) = labels else {
+        bail!(
+            "{}: {} of {} rows have no label, so they cannot be trained on or scored",
+            describe(dataset),
+            dataset.rows.len() - dataset.labelled_rows(),
+            dataset.rows.len()
+        );
+    };
+    let (sequences, truncated) = sequences(&dataset.rows, tokenizer, max_length)?;
+    Ok(Tokenised {
+        examples: Examples { sequences, labels },
+        truncated,
+    })
+}
+
+/// Tokenises rows without their labels.
+pub fn sequences(rows: &[TextRow], tokenizer: &Tokenizer, max_length: usize) -> Result<(Vec<Sequence>, usize)> {
+    let encoded = tokenizer.encode_batch(rows, max_length)?;
+    let truncated = encoded.iter().filter(|row| row.truncated).count();
+    let sequences = encoded
+        .into_iter()
+        .map(|row| Sequence {
+            input_ids: row.input_ids,
+            token_type_ids: row.token_type_ids,
+        })
+        .collect();
+    Ok((sequences, truncated))
+}
+
+/// `mrpc train`, or the file's name.
+pub fn describe(dataset: &TextDataset) -> String {
+    match dataset.split.is_empty() {
+        true => dataset.name.clone(),
+        false => format!("{} {}", dataset.name, dataset.split),
+    }
+}

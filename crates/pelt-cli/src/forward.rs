@@ -1,0 +1,214 @@
+//! `pelt forward`: one padded batch through a model, for comparison with other implementations.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::Tensor;
+use pelt_encoder::{Architecture, Checkpoint, Head, HeadConfig, HeadKind, RowsRead};
+use pelt_hooks::{ADAPTER, Hidden, PackedBatch, Packing, Pass, Sequence, load_named};
+use pelt_methods::{Adapter, AdapterConfig, LoadedHead};
+use pelt_tensors::{HostIntTensor, HostTensor, TensorFiles, write_safetensors};
+
+use crate::args::ForwardArgs;
+use crate::device::device;
+use crate::model::Base;
+
+pub fn run(args: &ForwardArgs) -> Result<()> {
+    let inputs = Inputs::read(&args.inputs)?;
+    let base = Base::open(&args.model, None)?;
+    let (adapter, mut head) = match args.adapter.as_slice() {
+        [] => {
+            let none = AdapterConfig { parts: Vec::new() };
+            (none.init(base.encoder.shape(), &device(), &|_| None)?, None)
+        }
+        [folder] => load_adapter(folder, &base)?,
+        [_, _, ..] => bail!("--adapter was given {} times, but stacks of adapters are not supported", args.adapter.len()),
+    };
+    if let Some(folder) = &args.head {
+        head = Some(head_from(folder, &base)?);
+    } else if head.is_none() {
+        head = model_head(&base.checkpoint)?;
+    }
+    let pass = Pass::evaluate();
+    let hidden = base.encoder.forward(&inputs.batch, &adapter, RowsRead::All, &pass)?;
+    let first = first_rows(&hidden);
+    let pooled = base.encoder.pool(&first, &adapter, &pass);
+    let mut out = BTreeMap::new();
+    if let Some(head) = head {
+        let input = match head.config().kind {
+            HeadKind::BertPooled => pooled.clone().context("the model has no pooler, which this head reads")?,
+            HeadKind::Roberta | HeadKind::Flexible => first.values.clone(),
+        };
+        out.insert("logits".to_string(), host(head.forward(input, &pass))?);
+    }
+    if let Some(pooled) = pooled {
+        out.insert("pooler_output".to_string(), host(pooled)?);
+    }
+    let longest = inputs.columns + hidden.packing.longest() - inputs.batch.packing.longest();
+    out.insert("last_hidden_state".to_string(), padded(hidden, longest)?);
+    Ok(write_safetensors(&args.output, &out, &BTreeMap::new())?)
+}
+
+/// A padded batch from a file, packed.
+struct Inputs {
+    batch: PackedBatch,
+    columns: usize,
+}
+
+impl Inputs {
+    fn read(path: &Path) -> Result<Self> {
+        let files = TensorFiles::open(path)?;
+        let ids = files.read_int("input_ids")?;
+        let [rows, columns] = ids.shape[..] else {
+            bail!("{}: input_ids should be [batch, seq] but is {:?}", path.display(), ids.shape);
+        };
+        let same = |tensor: HostIntTensor, name: &str| {
+            ensure!(
+                tensor.shape == ids.shape,
+                "{}: {name} should be {:?} like input_ids but is {:?}",
+                path.display(),
+                ids.shape,
+                tensor.shape
+            );
+            Ok(tensor)
+        };
+        let mask = same(files.read_int("attention_mask")?, "attention_mask")?;
+        let types = match files.contains("token_type_ids") {
+            true => same(files.read_int("token_type_ids")?, "token_type_ids")?.values,
+            false => vec![0; ids.values.len()],
+        };
+        ensure!(rows > 0 && columns > 0, "{}: input_ids has no rows", path.display());
+        let mut sequences = Vec::with_capacity(rows);
+        for row in 0..rows {
+            let range = row * columns..(row + 1) * columns;
+            let mask = &mask.values[range.clone()];
+            let length = mask.iter().take_while(|m| **m == 1).count();
+            ensure!(
+                length > 0 && mask[length..].iter().all(|m| *m == 0),
+                "{}: row {row} of attention_mask should be ones and then zeros, starting with a one",
+                path.display()
+            );
+            let numbers = |values: &[i64], name: &str| -> Result<Vec<u32>> {
+                let values = values[range.clone()][..length].iter();
+                let converted: Result<Vec<u32>, _> = values.map(|v| u32::try_from(*v)).collect();
+                converted.ok().with_context(|| {
+                    format!("{}: row {row} of {name} holds a number that is no token", path.display())
+                })
+            };
+            sequences.push(Sequence {
+                input_ids: numbers(&ids.values, "input_ids")?,
+                token_type_ids: numbers(&types, "token_type_ids")?,
+            });
+        }
+        Ok(Self {
+            batch: PackedBatch::new(&sequences),
+            columns,
+        })
+    }
+}
+
+fn load_adapter(folder: &Path, base: &Base) -> Result<(Adapter, Option<Head>)> {
+    let model_type = base.config().architecture.name();
+    let frozen = |name: &str| base.checkpoint.tensor(name).ok().map(|t| t.values);
+    let loaded = pelt_methods::load(folder, base.encoder.shape(), model_type, &device(), &frozen)?;
+    let head = match &loaded.head {
+        Some(head) => Some(head_of(head, &loaded.name, base, folder)?),
+        None => None,
+    };
+    Ok((loaded.adapter, head))
+}
+
+/// The head in a folder: that of an adapter, or of a model.
+fn head_from(folder: &Path, base: &Base) -> Result<Head> {
+    if let Some(head) = pelt_methods::load_head(folder)? {
+        let name = head.name.clone().unwrap_or_default();
+        return head_of(&head, &name, base, folder);
+    }
+    let head = model_head(&Checkpoint::open(folder)?)?;
+    head.with_context(|| format!("{}: there is no classification head in this folder", folder.display()))
+}
+
+/// The classification head of a checkpoint, if it has one.
+fn model_head(checkpoint: &Checkpoint) -> Result<Option<Head>> {
+    let (kind, name) = match checkpoint.config().architecture {
+        Architecture::Bert => (HeadKind::BertPooled, "classifier.weight"),
+        Architecture::Roberta => (HeadKind::Roberta, "classifier.out_proj.weight"),
+    };
+    let Ok(last) = checkpoint.tensor(name) else {
+        return Ok(None);
+    };
+    let config = HeadConfig {
+        kind,
+        labels: last.shape[0],
+        dropout: 0.0,
+    };
+    Ok(checkpoint.head(config, &device())?)
+}
+
+/// The head of which a file holds the tensors; its kind shows in their names.
+fn head_of(loaded: &LoadedHead, name: &str, base: &Base, folder: &Path) -> Result<Head> {
+    let candidates = [
+        (HeadKind::BertPooled, "classifier.weight".to_string()),
+        (HeadKind::Roberta, "classifier.out_proj.weight".to_string()),
+        (HeadKind::Flexible, format!("heads.{name}.4.weight")),
+    ];
+    let found = candidates
+        .into_iter()
+        .find_map(|(kind, last)| loaded.tensors.get(&last).map(|tensor| (kind, tensor.shape[0])));
+    let Some((kind, labels)) = found else {
+        let names: Vec<_> = loaded.tensors.keys().cloned().collect();
+        bail!("{}: no classification head that is supported; the file holds {}", folder.display(), names.join(", "));
+    };
+    let config = HeadConfig {
+        kind,
+        labels,
+        dropout: 0.0,
+    };
+    let head = Head::new(config, base.encoder.shape().hidden_size, &device());
+    let params = head.named_params();
+    load_named(head, &params, &device(), |param| {
+        let key = param.name.replace(ADAPTER, name);
+        let tensor = loaded.tensors.get(&key);
+        let tensor = tensor.with_context(|| format!("{}: {key} is missing", folder.display()))?;
+        ensure!(
+            tensor.shape == param.shape,
+            "{}: {key} should be {:?} but is {:?}",
+            folder.display(),
+            param.shape,
+            tensor.shape
+        );
+        Ok(tensor.values.clone())
+    })
+}
+
+fn first_rows(hidden: &Hidden) -> Hidden {
+    let rows = hidden.packing.first_rows();
+    let count = rows.len();
+    let index = Tensor::from_data(burn::tensor::TensorData::new(rows, [count]), &device());
+    Hidden {
+        values: hidden.values.clone().select(0, index),
+        packing: hidden.packing.one_row_each(),
+    }
+}
+
+fn host(tensor: Tensor<2>) -> Result<HostTensor> {
+    let shape = tensor.dims().to_vec();
+    let values = tensor.into_data().try_to_vec_as::<f32>();
+    let values = values.map_err(|e| anyhow::anyhow!("cannot read values from the device: {e:?}"))?;
+    Ok(HostTensor::new(shape, values)?)
+}
+
+/// `[batch, longest, d]` with zeros where there is no token.
+fn padded(hidden: Hidden, longest: usize) -> Result<HostTensor> {
+    let Hidden { values, packing } = hidden;
+    let width = values.dims()[1];
+    let packed = host(values)?.values;
+    let packing: Packing = packing;
+    let mut out = vec![0.0; packing.sequences() * longest * width];
+    for (sequence, rows) in out.chunks_exact_mut(longest * width).enumerate() {
+        let range = packing.rows(sequence);
+        rows[..range.len() * width].copy_from_slice(&packed[range.start * width..range.end * width]);
+    }
+    Ok(HostTensor::new(vec![packing.sequences(), longest, width], out)?)
+}

@@ -1,0 +1,90 @@
+//! Building a model from a checkpoint, a method and a head.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use burn::tensor::{Device, Tensor};
+use pelt_data::Tokenizer;
+use pelt_encoder::{Architecture, Checkpoint, Encoder, EncoderConfig, Head, HeadConfig, HeadKind};
+use pelt_methods::{Adapter, AdapterConfig, PromptConfig};
+
+use crate::args::HeadChoice;
+use crate::device::device;
+
+/// An opened base model.
+pub struct Base {
+    pub checkpoint: Checkpoint,
+    pub encoder: Arc<Encoder>,
+}
+
+impl Base {
+    /// Opens the folder and loads the frozen encoder; `dropout` replaces the model's own probabilities.
+    pub fn open(folder: &Path, dropout: Option<f64>) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let mut encoder = checkpoint.encoder(&device())?;
+        if let Some(p) = dropout {
+            encoder = encoder.with_dropout(p, p);
+        }
+        Ok(Self {
+            checkpoint,
+            encoder: Arc::new(encoder),
+        })
+    }
+
+    pub fn config(&self) -> &EncoderConfig {
+        self.checkpoint.config()
+    }
+}
+
+/// The head for a new run.
+pub fn head_config(config: &EncoderConfig, choice: HeadChoice, labels: usize, dropout: Option<f64>) -> HeadConfig {
+    let kind = match (choice, config.architecture) {
+        (HeadChoice::Auto, Architecture::Bert) if config.shape.pooler => HeadKind::BertPooled,
+        (HeadChoice::Auto, Architecture::Roberta) => HeadKind::Roberta,
+        (HeadChoice::Auto | HeadChoice::Flexible, _) => HeadKind::Flexible,
+    };
+    HeadConfig {
+        kind,
+        labels,
+        dropout: dropout.unwrap_or(config.classifier_dropout),
+    }
+}
+
+/// A new adapter on `device`, with prompts that start from words read by the model's tokenizer.
+pub fn new_adapter(config: &AdapterConfig, base: &Base, tokenizer: &Tokenizer, seed: u64, device: &Device) -> Result<Adapter> {
+    config.validate(base.encoder.shape())?;
+    device.seed(seed);
+    let rows = |prompt: &PromptConfig| prompt_rows(prompt, &base.encoder, tokenizer, seed);
+    Ok(config.init(base.encoder.shape(), device, &rows)?)
+}
+
+/// Word embeddings for a prompt that starts from a text or from sampled words.
+fn prompt_rows(prompt: &PromptConfig, encoder: &Encoder, tokenizer: &Tokenizer, seed: u64) -> Option<Tensor<2>> {
+    let ids = match prompt.initial_text() {
+        Some(text) => tokenizer.encode_text_with_special_tokens(text).ok()?,
+        None => pelt_data::first_rows(encoder.shape().vocab_size, prompt.prompt_length, seed)
+            .into_iter()
+            .map(|row| row as u32)
+            .collect(),
+    };
+    let known = ids.iter().all(|id| (*id as usize) < encoder.shape().vocab_size);
+    (known && !ids.is_empty()).then(|| encoder.word_embeddings(&ids))
+}
+
+/// The tokenizer of a model folder.
+pub fn tokenizer(folder: &Path) -> Result<Tokenizer> {
+    Ok(Tokenizer::load(folder)?)
+}
+
+/// A new head on `device`; its values follow those of the adapter from the same seed.
+pub fn new_head(config: HeadConfig, base: &Base, device: &Device) -> Head {
+    Head::new(config, base.encoder.shape().hidden_size, device)
+}
+
+/// The folder as an absolute path, to be kept in a run.
+pub fn absolute(path: &Path) -> Result<String> {
+    let absolute = std::path::absolute(path)
+        .with_context(|| format!("{}: cannot be made absolute", path.display()))?;
+    Ok(absolute.display().to_string())
+}

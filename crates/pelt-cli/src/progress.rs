@@ -1,0 +1,105 @@
+//! Progress on standard error: a bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use pelt_train::{EvaluationReport, Observer, StepReport};
+
+/// How often a plain line is written.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows steps and evaluations.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+    speed: Option<f64>,
+    remaining: f64,
+}
+
+impl Progress {
+    pub fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            let style = "{bar:30} {pos}/{len} steps  {msg}";
+            if let Ok(style) = ProgressStyle::with_template(style) {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self {
+            bar,
+            last_line: Instant::now(),
+            speed: None,
+            remaining: 0.0,
+        }
+    }
+
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn on_step(&mut self, report: &StepReport) {
+        let tokens = report.tokens as f64 / report.seconds.max(1e-9);
+        let step = report.seconds;
+        // A moving average: one long batch should not move the estimate.
+        let speed = self.speed.map_or(tokens, |old| old * 0.95 + tokens * 0.05);
+        let left = (report.total_steps - report.step) as f64;
+        self.remaining = match self.remaining {
+            0.0 => step,
+            old => old * 0.95 + step * 0.05,
+        };
+        self.speed = Some(speed);
+        let message = format!(
+            "loss {:.4}  lr {:.2e}  {:.0} tokens/s  {} left",
+            report.loss,
+            report.learning_rate,
+            speed,
+            duration(self.remaining * left)
+        );
+        if let Some(bar) = &self.bar {
+            bar.set_length(report.total_steps as u64);
+            bar.set_position(report.step as u64);
+            bar.set_message(message);
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            eprintln!("step {}/{}  {message}", report.step, report.total_steps);
+        }
+    }
+
+    fn on_evaluation(&mut self, report: &EvaluationReport) {
+        let values: Vec<String> = report
+            .values
+            .iter()
+            .map(|(name, value)| format!("{name} {value:.4}"))
+            .collect();
+        let best = if report.best { "  (best so far)" } else { "" };
+        self.say(&format!("epoch {}: {}{best}", report.epoch, values.join("  ")));
+        for warning in &report.warnings {
+            self.say(&format!("warning: {warning}"));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `1 h 02 min`, `3 min 20 s` or `12 s`.
+pub fn duration(seconds: f64) -> String {
+    let seconds = seconds.max(0.0).round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s:02} s"),
+        (h, m, _) => format!("{h} h {m:02} min"),
+    }
+}

@@ -1,0 +1,150 @@
+//! Opening a Hugging Face model folder and checking every tensor in it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::Device;
+use pelt_hooks::load_named;
+use pelt_tensors::{HostTensor, TensorFiles};
+
+use crate::{Encoder, EncoderConfig, EncoderError, Head, HeadConfig};
+
+/// Names that a checkpoint may hold besides the encoder: buffers and task heads.
+const OTHER_TENSORS: [&str; 6] = [
+    "embeddings.position_ids",
+    "cls.",
+    "classifier.",
+    "qa_outputs.",
+    "lm_head.",
+    "embeddings.token_type_ids",
+];
+
+/// A model folder that has been opened and whose tensors fit its configuration.
+#[derive(Debug)]
+pub struct Checkpoint {
+    config: EncoderConfig,
+    files: TensorFiles,
+    /// Our name of a tensor, to its name in the file.
+    names: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens `folder`: `config.json` and `model.safetensors` (or sharded, or `pytorch_model.bin`).
+    ///
+    /// # Errors
+    /// What is missing, unexpected or mis-shaped is listed by name in one error.
+    pub fn open(folder: &Path) -> Result<Self, EncoderError> {
+        let mut config = EncoderConfig::read(folder)?;
+        let files = TensorFiles::open_folder(folder, &["model"])?;
+        let prefix = format!("{}.", config.architecture.name());
+        let names: BTreeMap<_, _> = files
+            .names()
+            .map(|name| (canonical(name, &prefix), name.to_string()))
+            .collect();
+        config.shape.pooler = names.contains_key("pooler.dense.weight");
+        let checkpoint = Self {
+            config,
+            files,
+            names,
+        };
+        checkpoint.check()?;
+        Ok(checkpoint)
+    }
+
+    /// What the folder's `config.json` says; `shape.pooler` tells whether the file has a pooler.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// SHA-256 of the weight file(s), in hex: which base model an adapter belongs to.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn fingerprint(&self) -> Result<String, EncoderError> {
+        Ok(self.files.sha256()?)
+    }
+
+    /// The encoder, on `device` (a plain one: frozen weights build no graph).
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn encoder(&self, device: &Device) -> Result<Encoder, EncoderError> {
+        Encoder::build(&self.config, device, &mut |name, _shape| {
+            Ok::<_, EncoderError>(self.tensor(name)?.values)
+        })
+    }
+
+    /// The checkpoint's own task head of this kind, if it has one with matching shapes; `device` may be an autodiff one.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn head(&self, config: HeadConfig, device: &Device) -> Result<Option<Head>, EncoderError> {
+        let head = Head::new(config, self.config.shape.hidden_size, device);
+        let params = head.named_params();
+        let fits = |param: &pelt_hooks::NamedParam| {
+            let name = self.names.get(&param.name);
+            name.and_then(|name| self.files.shape(name)) == Some(param.shape.as_slice())
+        };
+        if !params.iter().all(fits) {
+            return Ok(None);
+        }
+        load_named(head, &params, device, |param| {
+            Ok(self.tensor(&param.name)?.values)
+        })
+        .map(Some)
+    }
+
+    /// One tensor by our name for it (without the model's prefix).
+    ///
+    /// # Errors
+    /// If there is none of that name, or it cannot be read.
+    pub fn tensor(&self, name: &str) -> Result<HostTensor, EncoderError> {
+        let in_file = self.names.get(name).map_or(name, String::as_str);
+        Ok(self.files.read(in_file)?)
+    }
+
+    fn check(&self) -> Result<(), EncoderError> {
+        let mut expected = BTreeMap::new();
+        for (name, shape) in Encoder::tensor_shapes(&self.config) {
+            expected.insert(name, shape);
+        }
+        let mut problems = vec![];
+        for (name, shape) in &expected {
+            match self.names.get(name).and_then(|n| self.files.shape(n)) {
+                None => problems.push(format!("{name} is missing")),
+                Some(found) if found != shape.as_slice() => {
+                    problems.push(format!("{name} should be {shape:?} but is {found:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        for name in self.names.keys() {
+            let other = OTHER_TENSORS.iter().any(|start| name.starts_with(start));
+            if !other && !expected.contains_key(name) {
+                problems.push(format!("{name} is unexpected"));
+            }
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let more = problems.len().saturating_sub(20);
+        problems.truncate(20);
+        if more > 0 {
+            problems.push(format!("and {more} more"));
+        }
+        Err(EncoderError::Weights {
+            path: self.files.path().to_path_buf(),
+            problems: problems.join("; "),
+        })
+    }
+}
+
+/// Without the model's prefix, and with today's names for a layer norm's parameters.
+fn canonical(name: &str, prefix: &str) -> String {
+    let name = name.strip_prefix(prefix).unwrap_or(name);
+    match name.rsplit_once('.') {
+        Some((path, "gamma")) if path.ends_with("LayerNorm") => format!("{path}.weight"),
+        Some((path, "beta")) if path.ends_with("LayerNorm") => format!("{path}.bias"),
+        _ => name.to_string(),
+    }
+}

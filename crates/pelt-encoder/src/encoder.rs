@@ -1,0 +1,363 @@
+//! The encoder: embeddings, layers and an optional pooler.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
+use pelt_hooks::{
+    EncoderHooks, EncoderShape, Hidden, NamedParam, PackedBatch, Pass, ProjectionSite, PromptPlace,
+};
+use pelt_ops::{LayerNorm, Linear};
+
+use crate::embeddings::Embeddings;
+use crate::layer::{Layer, LayerContext, project};
+use crate::{EncoderConfig, EncoderError};
+
+/// Which rows of the last layer are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsRead {
+    /// Every row of every sequence.
+    All,
+    /// The first row of every sequence: all that classification needs. The last layer then computes queries, output and
+    /// feed-forward for these rows alone, unless the method needs the others (exact either way).
+    First,
+}
+
+/// A pretrained encoder. Shared and frozen: it knows no method, and asks the hooks it is given at every site.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    embeddings: Embeddings,
+    layers: Vec<Layer>,
+    pooler: Option<Linear>,
+    #[module(skip)]
+    config: EncoderConfig,
+}
+
+impl Encoder {
+    /// Every tensor of an encoder with this configuration: name without the model's prefix, and shape in files.
+    pub fn tensor_shapes(config: &EncoderConfig) -> Vec<(String, Vec<usize>)> {
+        let EncoderShape {
+            layers,
+            hidden_size: d,
+            intermediate_size: f,
+            vocab_size,
+            pooler,
+            ..
+        } = config.shape;
+        let mut out: Vec<(String, Vec<usize>)> = vec![
+            ("embeddings.word_embeddings.weight".into(), vec![vocab_size, d]),
+            ("embeddings.position_embeddings.weight".into(), vec![config.position_rows, d]),
+            ("embeddings.token_type_embeddings.weight".into(), vec![config.type_vocab_size, d]),
+        ];
+        let mut pair = |path: &str, weight: Vec<usize>| {
+            let bias = weight[..1].to_vec();
+            out.push((format!("{path}.weight"), weight));
+            out.push((format!("{path}.bias"), bias));
+        };
+        pair("embeddings.LayerNorm", vec![d]);
+        for layer in 0..layers {
+            let path = |name: &str| format!("encoder.layer.{layer}.{name}");
+            for name in ["query", "key", "value"] {
+                pair(&path(&format!("attention.self.{name}")), vec![d, d]);
+            }
+            pair(&path("attention.output.dense"), vec![d, d]);
+            pair(&path("attention.output.LayerNorm"), vec![d]);
+            pair(&path("intermediate.dense"), vec![f, d]);
+            pair(&path("output.dense"), vec![d, f]);
+            pair(&path("output.LayerNorm"), vec![d]);
+        }
+        if pooler {
+            pair("pooler.dense", vec![d, d]);
+        }
+        out
+    }
+
+    /// Builds an encoder from the values that `source` gives for each of [`tensor_shapes`](Self::tensor_shapes).
+    ///
+    /// # Errors
+    /// The first error of `source`.
+    ///
+    /// # Panics
+    /// If `source` gives a wrong number of values.
+    pub fn build<E>(
+        config: &EncoderConfig,
+        device: &Device,
+        source: &mut impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+    ) -> Result<Self, E> {
+        let mut builder = Builder {
+            device,
+            shapes: Self::tensor_shapes(config).into_iter().collect(),
+            epsilon: config.layer_norm_eps,
+            source,
+        };
+        let embeddings = Embeddings {
+            words: builder.table("embeddings.word_embeddings.weight")?,
+            positions: builder.table("embeddings.position_embeddings.weight")?,
+            token_types: builder.table("embeddings.token_type_embeddings.weight")?,
+            norm: builder.norm("embeddings.LayerNorm")?,
+        };
+        let mut layers = Vec::with_capacity(config.shape.layers);
+        for layer in 0..config.shape.layers {
+            let path = |name: &str| format!("encoder.layer.{layer}.{name}");
+            layers.push(Layer {
+                query: builder.linear(&path("attention.self.query"))?,
+                key: builder.linear(&path("attention.self.key"))?,
+                value: builder.linear(&path("attention.self.value"))?,
+                attention_output: builder.linear(&path("attention.output.dense"))?,
+                attention_norm: builder.norm(&path("attention.output.LayerNorm"))?,
+                intermediate: builder.linear(&path("intermediate.dense"))?,
+                output: builder.linear(&path("output.dense"))?,
+                output_norm: builder.norm(&path("output.LayerNorm"))?,
+            });
+        }
+        let pooler = match config.shape.pooler {
+            true => Some(builder.linear("pooler.dense")?),
+            false => None,
+        };
+        Ok(Self {
+            embeddings,
+            layers,
+            pooler,
+            config: config.clone(),
+        })
+    }
+
+    /// The configuration that this encoder was built from.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// The sizes that methods need.
+    pub fn shape(&self) -> &EncoderShape {
+        &self.config.shape
+    }
+
+    /// The same weights with other dropout probabilities (0 to switch training dropout off).
+    pub fn with_dropout(mut self, hidden: f64, attention: f64) -> Self {
+        self.config.hidden_dropout = hidden;
+        self.config.attention_dropout = attention;
+        self
+    }
+
+    /// Rows of the word embedding table, `[ids, d]`, for prompts that start from text.
+    pub fn word_embeddings(&self, ids: &[u32]) -> Tensor<2> {
+        let index = ids.iter().map(|id| i64::from(*id)).collect();
+        let words = self.embeddings.words.val().without_autodiff();
+        let index = crate::embeddings::int_tensor(index, &words.device());
+        words.select(0, index)
+    }
+
+    /// A copy on the autodiff side of its device in which the parameters that `trained` selects by name want a gradient.
+    pub fn trainable(&self, trained: impl Fn(&str) -> bool) -> Self {
+        struct Copy(HashMap<ParamId, bool>);
+        impl ModuleMapper for Copy {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                let value = param.val().without_autodiff().autodiff();
+                match self.0.get(&param.id).copied().unwrap_or(false) {
+                    true => Param::initialized(param.id, value.require_grad()),
+                    // An untrained parameter stays plain, so nothing is computed for it.
+                    false => param,
+                }
+            }
+        }
+        let params = self.named_params();
+        let selected = params
+            .into_iter()
+            .map(|param| (param.id, trained(&param.name)))
+            .collect();
+        self.clone().map(&mut Copy(selected))
+    }
+
+    /// Checks that sequences of `length` tokens fit the position table with these hooks.
+    ///
+    /// # Errors
+    /// [`EncoderError::TooLong`].
+    pub fn check_length<H: EncoderHooks>(&self, length: usize, hooks: &H) -> Result<(), EncoderError> {
+        let (added, what) = match (hooks.prompt(), hooks.position_shift()) {
+            (Some(prompt), _) if prompt.place == PromptPlace::BeforeWordEmbeddings => {
+                (prompt.embeddings.dims()[0], "prompt positions")
+            }
+            (_, shift) => (shift, "positions of a cached prefix"),
+        };
+        let positions = self.config.shape.max_positions;
+        if length + added <= positions {
+            return Ok(());
+        }
+        Err(EncoderError::TooLong {
+            length,
+            extra: match added {
+                0 => String::new(),
+                added => format!(" and {added} {what}"),
+            },
+            positions,
+        })
+    }
+
+    /// The last hidden states of a batch.
+    ///
+    /// # Shapes
+    /// `[tokens, d]` with prompt rows included, or `[sequences, d]` for [`RowsRead::First`].
+    ///
+    /// # Errors
+    /// If a sequence is too long, or a token is not in the vocabulary.
+    pub fn forward<H: EncoderHooks>(
+        &self,
+        batch: &PackedBatch,
+        hooks: &H,
+        rows: RowsRead,
+        pass: &Pass,
+    ) -> Result<Hidden, EncoderError> {
+        self.check_length(batch.packing.longest(), hooks)?;
+        check_ids("token id", &batch.input_ids, self.config.shape.vocab_size)?;
+        check_ids("token type id", &batch.token_type_ids, self.config.type_vocab_size)?;
+        let mut hidden = self.embeddings.forward(batch, hooks, &self.config, pass);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let context = LayerContext {
+                index,
+                hooks,
+                config: &self.config,
+                pass,
+                first_rows_only: rows == RowsRead::First && index + 1 == self.layers.len(),
+            };
+            hidden = layer.forward(hidden, &context);
+        }
+        Ok(hidden)
+    }
+
+    /// BERT's pooler on the first row of every sequence: `tanh(Lin(x))`, or `None` where the model has none.
+    ///
+    /// # Shapes
+    /// `[sequences, d]` to `[sequences, d]`.
+    pub fn pool<H: EncoderHooks>(&self, first: &Hidden, hooks: &H, pass: &Pass) -> Option<Tensor<2>> {
+        let pooler = self.pooler.as_ref()?;
+        let pooled = project(pooler, ProjectionSite::Pooler, first, first, hooks, pass);
+        Some(pooled.tanh())
+    }
+
+    /// Every parameter under its name in files, without the model's prefix.
+    pub fn named_params(&self) -> Vec<NamedParam> {
+        let mut out = vec![];
+        let embeddings = &self.embeddings;
+        for (name, table) in [
+            ("word_embeddings", &embeddings.words),
+            ("position_embeddings", &embeddings.positions),
+            ("token_type_embeddings", &embeddings.token_types),
+        ] {
+            out.push(NamedParam::new(format!("embeddings.{name}.weight"), table));
+        }
+        norm_params("embeddings.LayerNorm", &embeddings.norm, &mut out);
+        for (index, layer) in self.layers.iter().enumerate() {
+            for (name, linear) in [
+                ("attention.self.query", &layer.query),
+                ("attention.self.key", &layer.key),
+                ("attention.self.value", &layer.value),
+                ("attention.output.dense", &layer.attention_output),
+                ("intermediate.dense", &layer.intermediate),
+                ("output.dense", &layer.output),
+            ] {
+                linear_params(&format!("encoder.layer.{index}.{name}"), linear, &mut out);
+            }
+            for (name, norm) in [
+                ("attention.output.LayerNorm", &layer.attention_norm),
+                ("output.LayerNorm", &layer.output_norm),
+            ] {
+                norm_params(&format!("encoder.layer.{index}.{name}"), norm, &mut out);
+            }
+        }
+        if let Some(pooler) = &self.pooler {
+            linear_params("pooler.dense", pooler, &mut out);
+        }
+        out
+    }
+}
+
+fn check_ids(table: &'static str, ids: &[u32], rows: usize) -> Result<(), EncoderError> {
+    match ids.iter().find(|id| **id as usize >= rows) {
+        Some(id) => Err(EncoderError::UnknownToken {
+            table,
+            id: *id,
+            rows,
+        }),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn linear_params(path: &str, linear: &Linear, out: &mut Vec<NamedParam>) {
+    out.push(NamedParam::transposed(format!("{path}.weight"), &linear.weight));
+    out.push(NamedParam::new(format!("{path}.bias"), &linear.bias));
+}
+
+fn norm_params(path: &str, norm: &LayerNorm, out: &mut Vec<NamedParam>) {
+    out.push(NamedParam::new(format!("{path}.weight"), &norm.weight));
+    out.push(NamedParam::new(format!("{path}.bias"), &norm.bias));
+}
+
+/// Makes frozen parameters out of a source of values.
+struct Builder<'a, S> {
+    device: &'a Device,
+    shapes: HashMap<String, Vec<usize>>,
+    epsilon: f64,
+    source: &'a mut S,
+}
+
+impl<S: FnMut(&str, &[usize]) -> Result<Vec<f32>, E>, E> Builder<'_, S> {
+    fn values(&mut self, name: &str) -> Result<(Vec<f32>, &[usize]), E> {
+        let shape = &self.shapes[name];
+        let values = (self.source)(name, shape)?;
+        assert_eq!(values.len(), shape.iter().product::<usize>(), "{name}");
+        Ok((values, shape))
+    }
+
+    fn table(&mut self, name: &str) -> Result<Param<Tensor<2>>, E> {
+        let device = self.device;
+        let (values, shape) = self.values(name)?;
+        let data = TensorData::new(values, [shape[0], shape[1]]);
+        Ok(frozen(Tensor::from_data(data, device)))
+    }
+
+    fn vector(&mut self, name: &str) -> Result<Param<Tensor<1>>, E> {
+        let device = self.device;
+        let (values, shape) = self.values(name)?;
+        let data = TensorData::new(values, [shape[0]]);
+        Ok(frozen(Tensor::from_data(data, device)))
+    }
+
+    fn linear(&mut self, path: &str) -> Result<Linear, E> {
+        let device = self.device;
+        let (values, shape) = self.values(&format!("{path}.weight"))?;
+        let (outputs, inputs) = (shape[0], shape[1]);
+        let data = TensorData::new(transpose(&values, outputs, inputs), [inputs, outputs]);
+        Ok(Linear {
+            weight: frozen(Tensor::from_data(data, device)),
+            bias: self.vector(&format!("{path}.bias"))?,
+        })
+    }
+
+    fn norm(&mut self, path: &str) -> Result<LayerNorm, E> {
+        Ok(LayerNorm {
+            weight: self.vector(&format!("{path}.weight"))?,
+            bias: self.vector(&format!("{path}.bias"))?,
+            epsilon: self.epsilon,
+        })
+    }
+}
+
+fn frozen<const D: usize>(value: Tensor<D>) -> Param<Tensor<D>> {
+    Param::initialized(ParamId::new(), value)
+}
+
+/// `[rows, columns]` to `[columns, rows]`, in blocks that stay in the cache.
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const BLOCK: usize = 32;
+    let mut out = vec![0.0; values.len()];
+    for row_block in (0..rows).step_by(BLOCK) {
+        for column_block in (0..columns).step_by(BLOCK) {
+            for row in row_block..(row_block + BLOCK).min(rows) {
+                for column in column_block..(column_block + BLOCK).min(columns) {
+                    out[column * rows + row] = values[row * columns + column];
+                }
+            }
+        }
+    }
+    out
+}

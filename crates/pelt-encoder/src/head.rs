@@ -1,0 +1,104 @@
+//! Task heads.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use pelt_hooks::{ADAPTER, NamedParam, Pass, constant, normal};
+use pelt_ops::{Linear, dropout};
+use serde::{Deserialize, Serialize};
+
+use crate::encoder::linear_params;
+
+/// The classification and regression heads of the public libraries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// BERT: one linear layer on the pooler's output (`classifier`).
+    BertPooled,
+    /// RoBERTa: linear, tanh, linear on the first row (`classifier.dense`, `classifier.out_proj`).
+    Roberta,
+    /// The `adapters` library's flexible head: linear, tanh, linear on the first row (`heads.NAME.1`, `heads.NAME.4`).
+    Flexible,
+}
+
+/// What a head is built from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadConfig {
+    /// Which head.
+    pub kind: HeadKind,
+    /// Number of outputs; 1 for regression.
+    pub labels: usize,
+    /// Dropout in front of each linear layer, while training.
+    pub dropout: f64,
+}
+
+/// A task head; always trained at full precision together with the adapter.
+#[derive(Module, Debug)]
+pub struct Head {
+    /// The layer before the tanh, `[d, d]`; absent in a BERT head, whose pooler stands in for it.
+    dense: Option<Linear>,
+    /// The last layer, `[d, labels]`.
+    output: Linear,
+    #[module(skip)]
+    config: HeadConfig,
+}
+
+impl Head {
+    /// A new head for rows of width `width`: weights N(0, 0.02²), biases zero.
+    pub fn new(config: HeadConfig, width: usize, device: &Device) -> Self {
+        let linear = |outputs| Linear {
+            weight: normal([width, outputs], 0.02, device),
+            bias: constant([outputs], 0.0, device),
+        };
+        Self {
+            dense: match config.kind {
+                HeadKind::BertPooled => None,
+                HeadKind::Roberta | HeadKind::Flexible => Some(linear(width)),
+            },
+            output: linear(config.labels),
+            config,
+        }
+    }
+
+    /// What this head was built from.
+    pub fn config(&self) -> HeadConfig {
+        self.config
+    }
+
+    /// The same head with another dropout probability.
+    pub fn with_dropout(mut self, dropout: f64) -> Self {
+        self.config.dropout = dropout;
+        self
+    }
+
+    /// Logits, or the predicted score as the only column.
+    ///
+    /// # Shapes
+    /// `[sequences, d]` (the pooler's output for [`HeadKind::BertPooled`], else the first rows) to `[sequences, labels]`.
+    pub fn forward(&self, input: Tensor<2>, pass: &Pass) -> Tensor<2> {
+        let drop = |x| dropout(x, self.config.dropout, pass.dropout_key());
+        let x = match &self.dense {
+            Some(dense) => dense.forward(drop(input)).tanh(),
+            None => input,
+        };
+        self.output.forward(drop(x))
+    }
+
+    /// Every tensor under its name in files.
+    pub fn named_params(&self) -> Vec<NamedParam> {
+        let (dense, output) = match self.config.kind {
+            HeadKind::BertPooled => (String::new(), "classifier".to_string()),
+            HeadKind::Roberta => ("classifier.dense".into(), "classifier.out_proj".into()),
+            HeadKind::Flexible => (
+                format!("heads.{ADAPTER}.1"),
+                format!("heads.{ADAPTER}.4"),
+            ),
+        };
+        let mut out = vec![];
+        if let Some(layer) = &self.dense {
+            linear_params(&dense, layer, &mut out);
+        }
+        linear_params(&output, &self.output, &mut out);
+        out
+    }
+}

@@ -1,0 +1,150 @@
+//! AdamW over named parameters.
+//!
+//! burn's optimisers keep their state by random parameter ids and have one weight decay for a whole module. Here the
+//! state is kept by the name that files use, so that a checkpoint restores it exactly, and decay is decided per name.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+use pelt_hooks::{NamedParam, ParamGradients, ParamValues};
+
+/// Settings of [`AdamW`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWConfig {
+    /// Decay of the first moment.
+    pub beta_1: f64,
+    /// Decay of the second moment.
+    pub beta_2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled weight decay of the parameters that [`decays`] selects.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self {
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+        }
+    }
+}
+
+/// Whether weight decay applies to a parameter: not to biases and not to the weights of norms (Hugging Face's rule).
+pub fn decays(name: &str) -> bool {
+    let mut parts = name.rsplit('.');
+    let last = parts.next().unwrap_or_default();
+    let owner = parts.next().unwrap_or_default();
+    let norm = owner == "LayerNorm" || owner.starts_with("adapter_norm");
+    last != "bias" && !norm
+}
+
+/// Adam with decoupled weight decay: `p ← p (1 - lr·wd)`, then the bias-corrected Adam step.
+#[derive(Debug, Clone)]
+pub struct AdamW {
+    config: AdamWConfig,
+    /// Steps taken.
+    pub(crate) steps: usize,
+    /// First and second moment by parameter name, flattened.
+    pub(crate) moments: BTreeMap<String, [Tensor<1>; 2]>,
+}
+
+impl AdamW {
+    /// An optimiser that has taken no step.
+    pub fn new(config: AdamWConfig) -> Self {
+        Self {
+            config,
+            steps: 0,
+            moments: BTreeMap::new(),
+        }
+    }
+
+    /// New values of `params` after one step. A parameter without a gradient stays as it is.
+    pub fn step(
+        &mut self,
+        params: &[NamedParam],
+        mut values: ParamValues,
+        mut gradients: ParamGradients,
+        learning_rate: f64,
+    ) -> ParamValues {
+        let AdamWConfig {
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+        } = self.config;
+        self.steps += 1;
+        let correction_1 = 1.0 - beta_1.powi(self.steps as i32);
+        let correction_2 = 1.0 - beta_2.powi(self.steps as i32);
+        let mut updated = ParamValues::new();
+        for param in params {
+            let (Some(value), Some(gradient)) =
+                (values.remove(&param.id), gradients.remove(&param.id))
+            else {
+                continue;
+            };
+            let [first, second] = match self.moments.remove(&param.name) {
+                Some(moments) => moments,
+                None => [gradient.zeros_like(), gradient.zeros_like()],
+            };
+            let first = first * beta_1 + gradient.clone() * (1.0 - beta_1);
+            let second = second * beta_2 + gradient.powi_scalar(2) * (1.0 - beta_2);
+            let root = (second.clone() / correction_2).sqrt() + epsilon;
+            let update = first.clone() / root * (learning_rate / correction_1);
+            let value = match decays(&param.name) {
+                true => value * (1.0 - learning_rate * weight_decay),
+                false => value,
+            };
+            updated.insert(param.id, value - update);
+            self.moments.insert(param.name.clone(), [first, second]);
+        }
+        updated
+    }
+}
+
+/// Scales all gradients by `min(1, max_norm / (norm + 1e-6))`, where `norm` is the L2 norm over all of them together,
+/// and returns that norm. `max_norm` 0 leaves them as they are.
+pub fn clip_gradients(gradients: &mut ParamGradients, max_norm: f64) -> f64 {
+    let mut squares: Vec<f64> = gradients
+        .values()
+        .map(|gradient| {
+            let square: f32 = gradient.clone().powi_scalar(2).sum().into_scalar();
+            f64::from(square)
+        })
+        .collect();
+    // A hash map has no order; sorted summands make the sum the same in every run.
+    squares.sort_by(f64::total_cmp);
+    let norm = squares.iter().sum::<f64>().sqrt();
+    let scale = max_norm / (norm + 1e-6);
+    if max_norm > 0.0 && scale < 1.0 {
+        for gradient in gradients.values_mut() {
+            *gradient = gradient.clone() * scale;
+        }
+    }
+    norm
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn biases_and_norms_do_not_decay() {
+        for name in [
+            "classifier.bias",
+            "encoder.layer.0.output.LayerNorm.weight",
+            "encoder.layer.0.output.adapters.{adapter}.adapter_norm_before.weight",
+        ] {
+            assert!(!decays(name), "{name}");
+        }
+        for name in [
+            "encoder.layer.0.attention.self.query.loras.{adapter}.lora_A",
+            "classifier.weight",
+            "encoder.layer.0.output.adapters.{adapter}.gate.weight",
+        ] {
+            assert!(decays(name), "{name}");
+        }
+    }
+}

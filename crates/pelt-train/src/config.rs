@@ -1,0 +1,124 @@
+//! Settings of a training run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+
+/// When the development set is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvaluateEvery {
+    /// After every epoch.
+    Epoch,
+    /// After this many optimiser steps, and at the end.
+    Steps(usize),
+}
+
+/// Settings of a training run, with the defaults of the public recipes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Passes over the training rows.
+    pub epochs: usize,
+    /// Rows of a batch.
+    pub batch_size: usize,
+    /// Batches whose gradients are added up for one optimiser step.
+    pub gradient_accumulation: usize,
+    /// Largest learning rate, reached after warm-up.
+    pub learning_rate: f64,
+    /// Share of all steps in which the learning rate rises.
+    pub warmup_ratio: f64,
+    /// Decoupled weight decay; never on biases and norms.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradients; 0 switches clipping off.
+    pub max_grad_norm: f64,
+    /// Seed of the order of rows, of dropout and of initial values.
+    pub seed: u64,
+    /// Longest sequence in tokens, special tokens included.
+    pub max_length: usize,
+    /// When to evaluate.
+    pub evaluate_every: EvaluateEvery,
+    /// Stop after this many evaluations without a better score.
+    pub patience: Option<usize>,
+    /// Save a checkpoint after this many optimiser steps.
+    pub checkpoint_every: Option<usize>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 3,
+            batch_size: 32,
+            gradient_accumulation: 1,
+            learning_rate: 5e-4,
+            warmup_ratio: 0.06,
+            weight_decay: 0.01,
+            max_grad_norm: 1.0,
+            seed: 42,
+            max_length: 128,
+            evaluate_every: EvaluateEvery::Epoch,
+            patience: None,
+            checkpoint_every: None,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] naming the first one that cannot work.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let positive = [
+            ("epochs", Some(self.epochs)),
+            ("batch_size", Some(self.batch_size)),
+            ("gradient_accumulation", Some(self.gradient_accumulation)),
+            ("patience", self.patience),
+            ("checkpoint_every", self.checkpoint_every),
+            (
+                "evaluate_every",
+                match self.evaluate_every {
+                    EvaluateEvery::Epoch => None,
+                    EvaluateEvery::Steps(steps) => Some(steps),
+                },
+            ),
+        ];
+        for (field, value) in positive {
+            if value == Some(0) {
+                return Err(setting(field, "at least 1", 0));
+            }
+        }
+        if self.max_length < 3 {
+            return Err(setting("max_length", "at least 3", self.max_length));
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return Err(setting("learning_rate", "a positive number", self.learning_rate));
+        }
+        for (field, value) in [
+            ("weight_decay", self.weight_decay),
+            ("max_grad_norm", self.max_grad_norm),
+        ] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(setting(field, "zero or a positive number", value));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.warmup_ratio) {
+            return Err(setting("warmup_ratio", "from 0 to 1", self.warmup_ratio));
+        }
+        Ok(())
+    }
+
+    /// Optimiser steps of one epoch over `rows` rows.
+    pub fn steps_per_epoch(&self, rows: usize) -> usize {
+        rows.div_ceil(self.batch_size)
+            .div_ceil(self.gradient_accumulation)
+    }
+}
+
+fn setting(field: &'static str, expected: &'static str, found: impl ToString) -> TrainError {
+    TrainError::Setting {
+        field,
+        expected,
+        found: found.to_string(),
+    }
+}

@@ -1,0 +1,140 @@
+//! Predictions and metrics.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use pelt_data::Label;
+use pelt_hooks::{Method, PackedBatch, Pass, Sequence};
+use pelt_metrics::{Evaluation, Metric, Predictions};
+
+use crate::{PeftModel, TrainError};
+
+/// Tokenised rows with their labels.
+#[derive(Debug, Clone, Default)]
+pub struct Examples {
+    /// Token sequences.
+    pub sequences: Vec<Sequence>,
+    /// Labels, one for each sequence.
+    pub labels: Vec<Label>,
+}
+
+/// The outputs of every sequence, in the order given: logits, or the score of a regression.
+///
+/// Batches are made of sequences of like length; the packed layout makes the result independent of that.
+///
+/// # Errors
+/// If the model cannot run a batch.
+pub fn predict<M: Method>(
+    model: &PeftModel<M>,
+    sequences: &[Sequence],
+    batch_size: usize,
+) -> Result<Vec<Vec<f32>>, TrainError> {
+    let model = model.clone().valid();
+    let mut order: Vec<usize> = (0..sequences.len()).collect();
+    order.sort_by_key(|row| sequences[*row].input_ids.len());
+    let mut outputs = vec![Vec::new(); sequences.len()];
+    for rows in order.chunks(batch_size.max(1)) {
+        let batch = PackedBatch::new(rows.iter().map(|row| &sequences[*row]));
+        let logits = model.forward(&batch, &Pass::evaluate())?;
+        let [_, labels] = logits.dims();
+        let values = host_values(logits)?;
+        for (row, values) in rows.iter().zip(values.chunks_exact(labels)) {
+            outputs[*row] = values.to_vec();
+        }
+    }
+    Ok(outputs)
+}
+
+/// The values of a tensor on the host.
+pub(crate) fn host_values<const D: usize>(
+    tensor: burn::tensor::Tensor<D>,
+) -> Result<Vec<f32>, TrainError> {
+    let data = tensor.into_data();
+    data.try_to_vec_as::<f32>()
+        .map_err(|error| TrainError::Rows(format!("cannot read values from the device: {error:?}")))
+}
+
+/// The metrics of a labelled set, with the mean loss as `loss`.
+///
+/// # Errors
+/// If the model cannot run, or a metric does not fit the task.
+pub fn evaluate<M: Method>(
+    model: &PeftModel<M>,
+    examples: &Examples,
+    metrics: &[Metric],
+    batch_size: usize,
+) -> Result<Evaluation, TrainError> {
+    let outputs = predict(model, &examples.sequences, batch_size)?;
+    score(&outputs, &examples.labels, metrics)
+}
+
+fn score(
+    outputs: &[Vec<f32>],
+    labels: &[Label],
+    metrics: &[Metric],
+) -> Result<Evaluation, TrainError> {
+    let mut loss = 0.0;
+    let mut classes = (vec![], vec![]);
+    let mut scores = (vec![], vec![]);
+    for (output, label) in outputs.iter().zip(labels) {
+        match label {
+            Label::Class(class) => {
+                let Some(chosen) = output.get(*class) else {
+                    return Err(TrainError::Rows(format!(
+                        "a row has class {class}, but the head has {} outputs",
+                        output.len()
+                    )));
+                };
+                let largest = output.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let sum: f64 = output.iter().map(|x| f64::from(x - largest).exp()).sum();
+                loss += sum.ln() - f64::from(chosen - largest);
+                classes.0.push(argmax(output));
+                classes.1.push(*class);
+            }
+            Label::Score(gold) => {
+                let predicted = output.first().copied().unwrap_or(f32::NAN);
+                loss += f64::from(predicted - gold).powi(2);
+                scores.0.push(f64::from(predicted));
+                scores.1.push(f64::from(*gold));
+            }
+        }
+    }
+    let predictions = match scores.1.is_empty() {
+        true => Predictions::Classes {
+            predicted: &classes.0,
+            gold: &classes.1,
+            labels: outputs.first().map_or(0, Vec::len),
+        },
+        false => Predictions::Scores {
+            predicted: &scores.0,
+            gold: &scores.1,
+        },
+    };
+    let mut evaluation = pelt_metrics::evaluate(metrics, &predictions)?;
+    let mean = loss / labels.len().max(1) as f64;
+    evaluation.values.insert("loss".into(), mean);
+    Ok(evaluation)
+}
+
+fn argmax(values: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+impl Examples {
+    /// Number of rows for each class, by class number.
+    pub fn class_counts(&self) -> BTreeMap<usize, usize> {
+        let mut counts = BTreeMap::new();
+        for label in &self.labels {
+            if let Label::Class(class) = label {
+                *counts.entry(*class).or_insert(0) += 1;
+            }
+        }
+        counts
+    }
+}

@@ -1,0 +1,89 @@
+//! An encoder, a method and a head as one model.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use pelt_encoder::{Encoder, Head, HeadKind, RowsRead};
+use pelt_hooks::{Method, NamedParam, PackedBatch, Pass};
+
+use crate::TrainError;
+
+/// A frozen, shared encoder with a trained method and head. As a burn module it holds only what is trained.
+#[derive(Module, Debug)]
+pub struct PeftModel<M: Module> {
+    /// The method.
+    pub method: M,
+    /// The task head.
+    pub head: Head,
+    /// The run's own trainable copy of the encoder, for full fine-tuning and BitFit.
+    pub tuned: Option<Encoder>,
+    #[module(skip)]
+    backbone: Arc<Encoder>,
+    #[module(skip)]
+    tuned_names: Vec<String>,
+}
+
+impl<M: Method> PeftModel<M> {
+    /// A model over a frozen encoder.
+    pub fn new(backbone: Arc<Encoder>, method: M, head: Head) -> Self {
+        Self {
+            method,
+            head,
+            tuned: None,
+            backbone,
+            tuned_names: Vec::new(),
+        }
+    }
+
+    /// The same with a trainable copy of the encoder, in which the parameters that `trained` selects by name are trained.
+    pub fn with_tuned_encoder(mut self, trained: impl Fn(&str) -> bool) -> Self {
+        let names = self.backbone.named_params().into_iter();
+        self.tuned_names = names.map(|p| p.name).filter(|name| trained(name)).collect();
+        self.tuned = Some(self.backbone.trainable(trained));
+        self
+    }
+
+    /// The encoder that is run: the trained copy if there is one.
+    pub fn encoder(&self) -> &Encoder {
+        self.tuned.as_ref().unwrap_or(&self.backbone)
+    }
+
+    /// Where the encoder's weights are, without autodiff.
+    pub fn device(&self) -> Device {
+        let devices = self.backbone.devices();
+        devices.into_iter().next().unwrap_or_default().inner()
+    }
+
+    /// Logits of every sequence, `[sequences, labels]`.
+    ///
+    /// # Errors
+    /// If the encoder cannot run the batch, or has no pooler and the head needs one.
+    pub fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor<2>, TrainError> {
+        let encoder = self.encoder();
+        let first = encoder.forward(batch, &self.method, RowsRead::First, pass)?;
+        let input = match self.head.config().kind {
+            HeadKind::BertPooled => encoder
+                .pool(&first, &self.method, pass)
+                .ok_or(TrainError::NoPooler)?,
+            HeadKind::Roberta | HeadKind::Flexible => first.values,
+        };
+        Ok(self.head.forward(input, pass))
+    }
+
+    /// Everything that is trained, by name: the method's parameters, the head's, and those of a trained encoder.
+    pub fn named_params(&self) -> Vec<NamedParam> {
+        let mut params = self.method.named_params();
+        params.extend(self.head.named_params());
+        params.extend(self.tuned_params());
+        params
+    }
+
+    /// The trained parameters of the encoder's copy.
+    pub fn tuned_params(&self) -> Vec<NamedParam> {
+        let params = self.tuned.iter().flat_map(Encoder::named_params);
+        params
+            .filter(|param| self.tuned_names.contains(&param.name))
+            .collect()
+    }
+}

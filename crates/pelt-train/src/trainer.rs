@@ -1,0 +1,316 @@
+//! The training loop.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use pelt_data::{Label, shuffled_order};
+use pelt_hooks::{Method, NamedParam, PackedBatch, ParamGradients, Pass, gradients, load, values};
+use pelt_metrics::Metric;
+use pelt_ops::{cross_entropy, mean_squared_error};
+
+use crate::adamw::clip_gradients;
+use crate::evaluate::evaluate;
+use crate::record::Record;
+use crate::state::{self, CHECKPOINT_FILE, Counters, State};
+use crate::{
+    AdamW, AdamWConfig, EvaluateEvery, EvaluationReport, Examples, LinearSchedule, Observer,
+    PeftModel, StepReport, TrainConfig, TrainError,
+};
+
+/// Trains a model on labelled rows.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    /// Settings.
+    pub config: &'a TrainConfig,
+    /// Rows to train on.
+    pub train: &'a Examples,
+    /// Rows that choose the best weights; without any, the last weights are kept.
+    pub development: Option<&'a Examples>,
+    /// Metrics of an evaluation.
+    pub metrics: &'a [Metric],
+    /// The metric that chooses the best weights.
+    pub primary_metric: Metric,
+    /// Folder of `metrics.jsonl` and of the checkpoint; it must exist.
+    pub folder: &'a Path,
+    /// A JSON object of everything that must be equal for a run to be resumed.
+    pub identity: &'a str,
+}
+
+/// What a run ended with.
+#[derive(Debug)]
+pub struct Outcome<M: burn::module::Module> {
+    /// The model with the best weights.
+    pub model: PeftModel<M>,
+    /// Optimiser steps taken.
+    pub steps: usize,
+    /// Step of the best evaluation; the last step without evaluations.
+    pub best_step: usize,
+    /// Metrics of the best evaluation.
+    pub best_values: BTreeMap<String, f64>,
+    /// Seconds of training and evaluation.
+    pub seconds: f64,
+    /// Whether patience ran out.
+    pub stopped_early: bool,
+}
+
+impl Trainer<'_> {
+    /// Runs all steps, from the start or from the folder's checkpoint, and restores the best weights at the end.
+    ///
+    /// # Errors
+    /// A bad setting, a loss that is no number, a checkpoint of another run, or a file that cannot be written.
+    pub fn run<M: Method>(
+        &self,
+        mut model: PeftModel<M>,
+        resume: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome<M>, TrainError> {
+        self.config.validate()?;
+        let rows = self.train.sequences.len();
+        if rows == 0 || self.train.labels.len() != rows {
+            return Err(TrainError::Rows("there are no labelled training rows".into()));
+        }
+        let device = model.device();
+        let params = model.named_params();
+        let steps_per_epoch = self.config.steps_per_epoch(rows);
+        let total_steps = steps_per_epoch * self.config.epochs;
+        let schedule = LinearSchedule {
+            peak: self.config.learning_rate,
+            warmup_steps: (self.config.warmup_ratio * total_steps as f64) as usize,
+            total_steps,
+        };
+        let optimizer = AdamW::new(AdamWConfig {
+            weight_decay: self.config.weight_decay,
+            ..AdamWConfig::default()
+        });
+        let mut state = State {
+            counters: Counters::default(),
+            optimizer,
+            best: None,
+        };
+        let checkpoint = self.folder.join(CHECKPOINT_FILE);
+        if resume {
+            let loaded = state::load(&checkpoint, state.optimizer, &params, self.identity, &device)?;
+            state = loaded.0;
+            model = load(model, loaded.1);
+        }
+        let mut record = Record::open(&self.folder.join("metrics.jsonl"), state.counters.step)?;
+        let started = Instant::now();
+        let seconds_before = state.counters.seconds;
+        let mut stopped_early = self.out_of_patience(&state.counters);
+        let mut order = (usize::MAX, Vec::new());
+        while state.counters.step < total_steps && !stopped_early {
+            let epoch = state.counters.step / steps_per_epoch;
+            if order.0 != epoch {
+                order = (epoch, shuffled_order(rows, self.config.seed, epoch as u64));
+            }
+            let place = Place {
+                step: state.counters.step,
+                epoch,
+                step_in_epoch: state.counters.step % steps_per_epoch,
+            };
+            let rate = schedule.rate(place.step);
+            let mut report;
+            (model, report) = self.step(model, &mut state, &params, &order.1, &place, rate, &device)?;
+            report.total_steps = total_steps;
+            state.counters.step += 1;
+            record.step(&report)?;
+            observer.on_step(&report);
+
+            let step = state.counters.step;
+            let last = step == total_steps;
+            let due = match self.config.evaluate_every {
+                EvaluateEvery::Epoch => step.is_multiple_of(steps_per_epoch),
+                EvaluateEvery::Steps(every) => step.is_multiple_of(every) || last,
+            };
+            if let Some(development) = self.development.filter(|_| due) {
+                let report = self.evaluation(&model, development, &mut state, epoch)?;
+                record.evaluation(&report)?;
+                observer.on_evaluation(&report);
+                stopped_early = self.out_of_patience(&state.counters);
+            }
+            let every = self.config.checkpoint_every;
+            if every.is_some_and(|every| step.is_multiple_of(every)) {
+                state.counters.seconds = seconds_before + started.elapsed().as_secs_f64();
+                state::save(&checkpoint, &state, &params, &values(&model), self.identity)?;
+                observer.on_checkpoint(step);
+            }
+        }
+        let counters = state.counters;
+        if let Some(best) = state.best {
+            model = load(model, best);
+        }
+        let best_step = match counters.best_score {
+            Some(_) => counters.best_step,
+            None => counters.step,
+        };
+        Ok(Outcome {
+            model,
+            steps: counters.step,
+            best_step,
+            best_values: counters.best_values,
+            seconds: seconds_before + started.elapsed().as_secs_f64(),
+            stopped_early,
+        })
+    }
+
+    fn out_of_patience(&self, counters: &Counters) -> bool {
+        self.config
+            .patience
+            .is_some_and(|patience| counters.without_improvement >= patience)
+    }
+
+    /// One optimiser step over one or several batches.
+    #[allow(clippy::too_many_arguments)] // The loop's own variables, passed on in one place.
+    fn step<M: Method>(
+        &self,
+        model: PeftModel<M>,
+        state: &mut State,
+        params: &[NamedParam],
+        order: &[usize],
+        place: &Place,
+        rate: f64,
+        device: &Device,
+    ) -> Result<(PeftModel<M>, StepReport), TrainError> {
+        let started = Instant::now();
+        let accumulation = self.config.gradient_accumulation;
+        let first_batch = place.step_in_epoch * accumulation;
+        let group: Vec<&[usize]> = order
+            .chunks(self.config.batch_size)
+            .skip(first_batch)
+            .take(accumulation)
+            .collect();
+        let rows: usize = group.iter().map(|batch| batch.len()).sum();
+        let mut total = ParamGradients::new();
+        let (mut loss, mut tokens) = (0.0, 0);
+        for (index, batch) in group.iter().enumerate() {
+            let share = batch.len() as f64 / rows as f64;
+            let packed = PackedBatch::new(batch.iter().map(|row| &self.train.sequences[*row]));
+            tokens += packed.packing.tokens();
+            let pass = Pass::train(pass_seed(self.config.seed, place.step, index));
+            let labels: Vec<Label> = batch.iter().map(|row| self.train.labels[*row]).collect();
+            let batch_loss = batch_loss(model.forward(&packed, &pass)?, &labels, device);
+            let value: f32 = batch_loss.clone().into_scalar();
+            place.check("the loss", f64::from(value), first_batch + index)?;
+            loss += f64::from(value) * share;
+            let scaled = match accumulation {
+                1 => batch_loss,
+                _ => batch_loss * share,
+            };
+            add(&mut total, gradients(&model, &scaled.backward()));
+        }
+        let gradient_norm = clip_gradients(&mut total, self.config.max_grad_norm);
+        place.check("the gradient norm", gradient_norm, first_batch)?;
+        let updated = state
+            .optimizer
+            .step(params, values(&model), total, rate);
+        let report = StepReport {
+            step: place.step + 1,
+            total_steps: 0,
+            epoch: place.epoch + 1,
+            loss,
+            learning_rate: rate,
+            gradient_norm,
+            rows,
+            tokens,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        Ok((load(model, updated), report))
+    }
+
+    fn evaluation<M: Method>(
+        &self,
+        model: &PeftModel<M>,
+        development: &Examples,
+        state: &mut State,
+        epoch: usize,
+    ) -> Result<EvaluationReport, TrainError> {
+        let started = Instant::now();
+        let evaluation = evaluate(model, development, self.metrics, self.config.batch_size)?;
+        let name = self.primary_metric.name();
+        let score = evaluation.values.get(name).copied().ok_or_else(|| {
+            TrainError::Rows(format!("the metric {name} is not among those evaluated"))
+        })?;
+        let counters = &mut state.counters;
+        let best = counters.best_score.is_none_or(|best| score > best);
+        if best {
+            counters.best_score = Some(score);
+            counters.best_step = counters.step;
+            counters.best_values = evaluation.values.clone();
+            counters.without_improvement = 0;
+            state.best = Some(values(model));
+        } else {
+            counters.without_improvement += 1;
+        }
+        Ok(EvaluationReport {
+            step: counters.step,
+            epoch: epoch + 1,
+            values: evaluation.values,
+            warnings: evaluation.warnings,
+            score,
+            best,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+/// Where in the run a step is.
+struct Place {
+    step: usize,
+    epoch: usize,
+    step_in_epoch: usize,
+}
+
+impl Place {
+    fn check(&self, what: &'static str, value: f64, batch: usize) -> Result<(), TrainError> {
+        if value.is_finite() {
+            return Ok(());
+        }
+        Err(TrainError::NotFinite {
+            what,
+            value,
+            step: self.step + 1,
+            epoch: self.epoch + 1,
+            batch: batch + 1,
+        })
+    }
+}
+
+fn batch_loss(logits: Tensor<2>, labels: &[Label], device: &Device) -> Tensor<1> {
+    let rows = labels.len();
+    let mut classes = vec![];
+    let mut scores = vec![];
+    for label in labels {
+        match label {
+            Label::Class(class) => classes.push(*class as i64),
+            Label::Score(score) => scores.push(*score),
+        }
+    }
+    match scores.is_empty() {
+        true => {
+            let classes = Tensor::<1, Int>::from_data(TensorData::new(classes, [rows]), device);
+            cross_entropy(logits, classes)
+        }
+        false => {
+            let scores = Tensor::<1>::from_data(TensorData::new(scores, [rows]), device);
+            mean_squared_error(logits, scores)
+        }
+    }
+}
+
+fn add(total: &mut ParamGradients, more: ParamGradients) {
+    for (id, gradient) in more {
+        let sum = match total.remove(&id) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        total.insert(id, sum);
+    }
+}
+
+/// A seed for every forward pass of a run.
+fn pass_seed(seed: u64, step: usize, batch: usize) -> u64 {
+    let place = (step as u64) << 20 | batch as u64;
+    seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ place.wrapping_mul(0xD134_2543_DE82_EF95)
+}
