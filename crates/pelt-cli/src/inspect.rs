@@ -7,6 +7,7 @@ use pelt_methods::{AdapterConfig, presets};
 use serde_json::json;
 
 use crate::args::{InspectArgs, MethodsArgs};
+use crate::device::device;
 use crate::method::Tuning;
 use crate::model::head_config;
 
@@ -18,7 +19,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let count = |shape: &[usize]| shape.iter().product::<usize>();
     let total: usize = tensors.iter().map(|(_, shape)| count(shape)).sum();
     let mut components = match &tuning {
-        Tuning::Adapter(adapter) => adapter.summary(&config.shape)?,
+        Tuning::Adapter(adapter) => adapter.summary(&config.shape, &device())?,
         Tuning::Full | Tuning::BitFit => {
             let trained = tensors.iter().filter(|(name, _)| tuning.trains(name));
             vec![("encoder".to_string(), trained.map(|(_, shape)| count(shape)).sum())]
@@ -65,7 +66,7 @@ pub fn methods(args: &MethodsArgs) -> Result<()> {
     let mut rows = vec![];
     for preset in presets() {
         let config = AdapterConfig::preset(preset.name)?;
-        let count: usize = config.summary(&BERT_BASE)?.iter().map(|(_, count)| count).sum();
+        let count: usize = config.summary(&BERT_BASE, &device())?.iter().map(|(_, count)| count).sum();
         rows.push((preset.name, preset.description, Some(config), count));
     }
     rows.push(("bitfit", "train the encoder's biases", None, 102_912));

@@ -61,7 +61,7 @@ pub fn new_adapter(config: &AdapterConfig, base: &Base, tokenizer: &Tokenizer, s
 
 /// Word embeddings for a prompt that starts from a text or from sampled words.
 fn prompt_rows(prompt: &PromptConfig, encoder: &Encoder, tokenizer: &Tokenizer, seed: u64) -> Option<Tensor<2>> {
-    let ids = match prompt.initial_text() {
+    let ids = match prompt.prompt_init_text.as_deref() {
         Some(text) => tokenizer.encode_text_with_special_tokens(text).ok()?,
         None => pelt_data::first_rows(encoder.shape().vocab_size, prompt.prompt_length, seed)
             .into_iter()

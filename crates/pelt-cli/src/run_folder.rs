@@ -112,10 +112,11 @@ pub fn prepare(folder: &Path, force: bool, resume: bool) -> Result<()> {
         ensure!(started, "{shown}: there is no run in this folder that could be resumed");
         return Ok(());
     }
-    match std::fs::read_dir(folder) {
+    let entries = std::fs::read_dir(folder).map(Iterator::count);
+    match entries {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => bail!("{shown}: cannot be used as the run's folder: {error}"),
-        Ok(mut entries) if entries.next().is_none() => {}
+        Ok(0) => {}
         Ok(_) if !finished && !started => {
             bail!("{shown}: the folder is not empty and holds no run; choose another one")
         }

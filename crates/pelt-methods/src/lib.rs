@@ -1,1 +1,24 @@
-//! The registry of methods, and their file formats
+//! The registry of methods, and their file formats.
+//!
+//! [`AdapterConfig`] describes a union of parts (one part is a union of one), and [`AdapterConfig::init`] makes the
+//! [`Adapter`] that an encoder hooks in. [`load`] reads adapters saved by AdapterHub's `adapters` and by PEFT, and
+//! [`save`] writes AdapterHub's format.
+
+mod adapterhub;
+mod config;
+mod error;
+mod format;
+mod head;
+mod peft;
+mod preset;
+mod registry;
+mod tensors;
+
+pub use adapterhub::{ModelInfo, save};
+pub use config::AdapterConfig;
+pub use error::MethodError;
+pub use format::{Loaded, load};
+pub use head::{LoadedHead, load_head, save_head};
+pub use pelt_prompt::PromptConfig;
+pub use preset::{Preset, presets};
+pub use registry::{Adapter, AnyMethod, PartConfig};

@@ -1,0 +1,63 @@
+//! Writing an AdapterHub folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pelt_hooks::{ADAPTER, Method, values};
+use pelt_tensors::{HostTensor, write_atomically, write_safetensors};
+use serde_json::json;
+
+use super::VERSION;
+use super::json::to_json;
+use crate::{Adapter, AdapterConfig, MethodError};
+
+/// The base model as adapter files describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// `bert` or `roberta`.
+    pub model_type: String,
+    /// Name or path of the model.
+    pub model_name: String,
+    /// The transformers class, e.g. `BertForSequenceClassification`.
+    pub model_class: String,
+    /// Width of a hidden state.
+    pub hidden_size: usize,
+}
+
+/// Writes `adapter_config.json` and `adapter.safetensors`.
+///
+/// A prefix is written once, under its model-level name, which the library reads back.
+///
+/// # Errors
+/// If the format cannot express the configuration, or a file cannot be written.
+pub fn save(
+    folder: &Path,
+    name: &str,
+    config: &AdapterConfig,
+    adapter: &Adapter,
+    model: &ModelInfo,
+) -> Result<(), MethodError> {
+    let path = folder.join("adapter_config.json");
+    let described = to_json(config).map_err(|message| MethodError::file(&path, message))?;
+    let values = values(adapter);
+    let mut tensors = BTreeMap::new();
+    for param in adapter.named_params() {
+        let value = values[&param.id].clone().into_data().try_to_vec_as::<f32>();
+        let value = value.map_err(|e| MethodError::file(&path, format!("cannot read {}: {e:?}", param.name)))?;
+        let full = format!("{}.{}", model.model_type, param.name.replace(ADAPTER, name));
+        tensors.insert(full, HostTensor::new(param.shape.clone(), param.to_file(value))?);
+    }
+    let json = json!({
+        "config": described,
+        "hidden_size": model.hidden_size,
+        "model_class": model.model_class,
+        "model_name": model.model_name,
+        "model_type": model.model_type,
+        "name": name,
+        "version": VERSION,
+    });
+    let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+    write_safetensors(&folder.join("adapter.safetensors"), &tensors, &metadata)?;
+    write_atomically(&path, format!("{json:#}").as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! Configurations: unions of parts, from names, files and single settings.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use burn::tensor::Device;
+use pelt_hooks::{EncoderShape, Method};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::suggestion;
+use crate::registry::PromptRows;
+use crate::{Adapter, MethodError, PartConfig, presets};
+
+/// A union of methods; a single method is a union of one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterConfig {
+    /// The parts. Two of the same type may stand together only at different sites.
+    pub parts: Vec<PartConfig>,
+}
+
+impl AdapterConfig {
+    /// A configuration by name; `-` and `_` are the same.
+    ///
+    /// # Errors
+    /// If there is no such preset.
+    pub fn preset(name: &str) -> Result<Self, MethodError> {
+        let same = |known: &str| known.replace('_', "-") == name.replace('_', "-");
+        match presets().iter().find(|preset| same(preset.name)) {
+            Some(preset) => Ok(Self {
+                parts: (preset.parts)(),
+            }),
+            None => {
+                let mut known: Vec<&str> = presets().iter().map(|preset| preset.name).collect();
+                known.extend(["full", "bitfit"]);
+                Err(MethodError::UnknownMethod {
+                    name: name.to_string(),
+                    known: known.join(", "),
+                    suggestion: suggestion(name, known),
+                })
+            }
+        }
+    }
+
+    /// Reads a TOML or JSON file: a list `parts`, each with its `type`, or a single part.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or does not describe a method.
+    pub fn read(path: &Path) -> Result<Self, MethodError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| MethodError::file(path, format!("cannot be read: {e}")))?;
+        let json = path.extension().is_some_and(|extension| extension == "json");
+        let value: Value = match json {
+            true => serde_json::from_str(&text).map_err(|e| e.to_string()),
+            false => toml::from_str(&text).map_err(|e| one_line(&e.to_string())),
+        }
+        .map_err(|message| MethodError::file(path, message))?;
+        let parsed = match value.get("parts") {
+            Some(_) => serde_json::from_value(value),
+            None => serde_json::from_value(value).map(|part| Self { parts: vec![part] }),
+        };
+        let config: Self = parsed.map_err(|e| MethodError::file(path, e.to_string()))?;
+        if config.parts.is_empty() {
+            return Err(MethodError::file(path, "parts is empty, expected at least one method"));
+        }
+        Ok(config)
+    }
+
+    /// Changes one setting: `lora.r=4`, or `unipelt.lora.r=4`.
+    ///
+    /// # Errors
+    /// Naming what is unknown, and what is there instead.
+    pub fn set(&mut self, setting: &str) -> Result<(), MethodError> {
+        let error = |message: String| MethodError::Setting {
+            setting: setting.to_string(),
+            message,
+        };
+        let Some((path, value)) = setting.split_once('=') else {
+            return Err(error("expected PART.KEY=VALUE, e.g. lora.r=4".into()));
+        };
+        let mut keys: Vec<&str> = path.trim().split('.').collect();
+        let is_part = |key: &str| self.parts.iter().any(|part| part.name() == key);
+        if keys.len() > 2 && !is_part(keys[0]) && Self::preset(keys[0]).is_ok() {
+            keys.remove(0);
+        }
+        if keys.len() < 2 {
+            return Err(error("expected PART.KEY=VALUE, e.g. lora.r=4".into()));
+        }
+        let present: Vec<&str> = self.parts.iter().map(PartConfig::name).collect();
+        let suggested = suggestion(keys[0], present.iter().copied());
+        let unknown = format!(
+            "there is no part \"{}\"; the method has {}{suggested}",
+            keys[0],
+            present.join(", ")
+        );
+        let mut found = false;
+        for part in self.parts.iter_mut().filter(|part| part.name() == keys[0]) {
+            *part = with_setting(part, &keys[1..], parse_value(value)).map_err(error)?;
+            found = true;
+        }
+        match found {
+            true => Ok(()),
+            false => Err(error(unknown)),
+        }
+    }
+
+    /// Checks every part, and that the parts can stand together.
+    ///
+    /// # Errors
+    /// The first thing that cannot work.
+    pub fn validate(&self, shape: &EncoderShape) -> Result<(), MethodError> {
+        for part in &self.parts {
+            part.validate(shape)?;
+        }
+        let mut types = HashSet::new();
+        for part in &self.parts {
+            if !types.insert(part.name()) && part.name() != "bottleneck" {
+                return Err(MethodError::Union(format!(
+                    "a union can have one part of type {}, but this one has more",
+                    part.name()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates the parameters. `rows` gives word embeddings for prompts that start from words.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate), or two bottleneck adapters at one site.
+    pub fn init(
+        &self,
+        shape: &EncoderShape,
+        device: &Device,
+        rows: PromptRows<'_>,
+    ) -> Result<Adapter, MethodError> {
+        self.validate(shape)?;
+        let parts = self.parts.iter().map(|part| part.init(shape, device, rows));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        Adapter::new(parts).map_err(|error| MethodError::Union(error.to_string()))
+    }
+
+    /// Number of parameters of each component, gates apart.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init).
+    pub fn summary(
+        &self,
+        shape: &EncoderShape,
+        device: &Device,
+    ) -> Result<Vec<(String, usize)>, MethodError> {
+        let mut out = vec![];
+        for part in &self.parts {
+            let mut part = part.clone();
+            if let PartConfig::Prompt(prompt) = &mut part {
+                // The count does not depend on the words that a prompt starts from.
+                prompt.prompt_init = pelt_prompt::PromptInit::RandomUniform;
+            }
+            let method = part.init(shape, device, &|_| None)?;
+            let mut counts = BTreeMap::new();
+            let mut seen = HashSet::new();
+            for param in method.named_params() {
+                if !seen.insert(param.id) {
+                    continue;
+                }
+                let gate = param.name.contains(".gate.") || param.name.contains(".prefix_gates.");
+                *counts.entry(gate).or_insert(0) += param.count();
+            }
+            for (gate, count) in counts {
+                let suffix = if gate { " gates" } else { "" };
+                out.push((format!("{}{suffix}", part.name()), count));
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// A part with one of its settings changed.
+fn with_setting(part: &PartConfig, keys: &[&str], value: Value) -> Result<PartConfig, String> {
+    let mut whole = serde_json::to_value(part).map_err(|e| e.to_string())?;
+    let mut place = &mut whole;
+    for (depth, key) in keys.iter().enumerate() {
+        let last = depth + 1 == keys.len();
+        let Value::Object(fields) = place else {
+            return Err(format!("{} has no settings of its own", keys[..depth].join(".")));
+        };
+        if *key == "type" {
+            return Err("the type of a part cannot be changed".into());
+        }
+        if last {
+            fields.insert((*key).to_string(), value);
+            break;
+        }
+        let inner = fields.entry(*key).or_insert_with(|| Map::new().into());
+        if !inner.is_object() {
+            *inner = Map::new().into();
+        }
+        place = inner;
+    }
+    serde_json::from_value(whole).map_err(|error| {
+        let message = error.to_string();
+        let names = message.split('`').skip(3).step_by(2);
+        let close = match message.starts_with("unknown field") {
+            true => suggestion(keys[0], names),
+            false => String::new(),
+        };
+        message + &close
+    })
+}
+
+/// A value as TOML reads it, or else the text itself.
+fn parse_value(text: &str) -> Value {
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {text}"));
+    match parsed {
+        Ok(mut table) if table.len() == 1 => table
+            .remove("value")
+            .and_then(|value| serde_json::to_value(value).ok())
+            .unwrap_or_else(|| text.into()),
+        _ => text.into(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_reaches_its_part_with_and_without_the_methods_name() {
+        let mut config = AdapterConfig::preset("unipelt-prompt").unwrap();
+        config.set("unipelt.lora.r=4").unwrap();
+        config.set("prompt.combine=prefix_after_bos").unwrap();
+        config.set("bottleneck.reduction_factor={default = 16, 0 = 4}").unwrap();
+        let Some(PartConfig::Lora(lora)) = config.parts.iter().find(|p| p.name() == "lora") else {
+            panic!("no lora");
+        };
+        assert_eq!(lora.r, 4);
+        assert!(lora.use_gating, "the preset's other settings stay");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_setting_is_said() {
+        for (setting, expected) in [
+            ("lora.rr=4", "did you mean \"r\""),
+            ("lora.r=four", "four"),
+            ("lora=4", "expected PART.KEY=VALUE"),
+            ("lora.r", "expected PART.KEY=VALUE"),
+            ("loro.r=4", "did you mean \"lora\""),
+            ("unipelt.adapter.r=4", "there is no part \"adapter\""),
+        ] {
+            let mut config = AdapterConfig::preset("unipelt").unwrap();
+            let message = config.set(setting).unwrap_err().to_string();
+            assert!(message.contains(expected), "{setting}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_method_is_answered_with_the_known_ones() {
+        let message = AdapterConfig::preset("unipelt-promt").unwrap_err().to_string();
+        assert!(message.contains("did you mean \"unipelt-prompt\""), "{message}");
+    }
+
+    #[test]
+    fn a_file_describes_any_union() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("method.toml");
+        std::fs::write(&path, "[[parts]]\ntype = \"lora\"\nr = 2\n[[parts]]\ntype = \"prompt\"\n").unwrap();
+        assert_eq!(AdapterConfig::read(&path).unwrap().parts.len(), 2);
+        std::fs::write(&path, "type = \"lora\"\nrank = 2\n").unwrap();
+        let message = AdapterConfig::read(&path).unwrap_err().to_string();
+        assert!(message.contains("rank"), "{message}");
+    }
+}

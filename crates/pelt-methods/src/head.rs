@@ -1,0 +1,109 @@
+//! Task heads saved beside an adapter.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pelt_tensors::{HostTensor, TensorFiles, write_atomically, write_safetensors};
+use serde_json::{Map, Value, json};
+
+use crate::{MethodError, ModelInfo};
+
+/// The tensors of a task head from a file.
+#[derive(Debug, Clone)]
+pub struct LoadedHead {
+    /// Tensors by name.
+    pub tensors: BTreeMap<String, HostTensor>,
+    /// Label names by number, where the file has them.
+    pub labels: Option<Vec<String>>,
+    /// The head's name: part of the tensor names of a flexible head.
+    pub name: Option<String>,
+}
+
+/// Loads `head_config.json` with `model_head.safetensors` or `pytorch_model_head.bin`; `None` without them.
+///
+/// # Errors
+/// If a file is there but broken.
+pub fn load_head(folder: &Path) -> Result<Option<LoadedHead>, MethodError> {
+    let path = folder.join("head_config.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| MethodError::file(&path, format!("cannot be read: {e}")))?;
+    let config: Value = serde_json::from_str(&text)
+        .map_err(|e| MethodError::file(&path, format!("not a JSON file: {e}")))?;
+    let files = TensorFiles::open_folder(folder, &["model_head"])?;
+    // A flexible head keeps its settings in an object of its own.
+    let settings = match config.get("config") {
+        Some(Value::Object(inner)) => inner,
+        _ => config.as_object().ok_or_else(|| MethodError::file(&path, "expected an object"))?,
+    };
+    let labels = settings.get("label2id").and_then(Value::as_object).and_then(labels);
+    Ok(Some(LoadedHead {
+        tensors: files.read_all()?,
+        labels,
+        name: config.get("name").and_then(Value::as_str).map(str::to_string),
+    }))
+}
+
+fn labels(label2id: &Map<String, Value>) -> Option<Vec<String>> {
+    let mut labels = vec![None; label2id.len()];
+    for (label, number) in label2id {
+        let number = usize::try_from(number.as_u64()?).ok()?;
+        *labels.get_mut(number)? = Some(label.clone());
+    }
+    labels.into_iter().collect()
+}
+
+/// Writes a head in AdapterHub's format. Tensors named `heads.NAME...` make it a flexible head.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn save_head(
+    folder: &Path,
+    name: &str,
+    tensors: &BTreeMap<String, HostTensor>,
+    labels: Option<&[String]>,
+    outputs: usize,
+    model: &ModelInfo,
+) -> Result<(), MethodError> {
+    let label2id: Map<String, Value> = match labels {
+        Some(labels) => labels.iter().cloned().zip((0..).map(Value::from)).collect(),
+        None => (0..outputs).map(|i| (format!("LABEL_{i}"), i.into())).collect(),
+    };
+    let flexible = tensors.keys().any(|name| name.starts_with("heads."));
+    let mut config = json!({
+        "hidden_size": model.hidden_size,
+        "model_class": model.model_class,
+        "model_name": model.model_name,
+        "model_type": model.model_type,
+        "version": crate::adapterhub::VERSION,
+    });
+    match flexible {
+        true => {
+            config["name"] = name.into();
+            config["config"] = json!({
+                "activation_function": "tanh",
+                "bias": true,
+                "dropout_prob": null,
+                "head_type": "classification",
+                "label2id": label2id,
+                "layers": 2,
+                "num_labels": outputs,
+                "use_pooler": false,
+            });
+        }
+        false => {
+            config["name"] = Value::Null;
+            config["config"] = Value::Null;
+            config["label2id"] = label2id.into();
+            config["num_labels"] = outputs.into();
+        }
+    }
+    let path = folder.join("head_config.json");
+    let text = format!("{config:#}");
+    write_atomically(&path, text.as_bytes())?;
+    let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+    write_safetensors(&folder.join("model_head.safetensors"), tensors, &metadata)?;
+    Ok(())
+}

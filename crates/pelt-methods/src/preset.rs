@@ -1,0 +1,111 @@
+//! Named configurations.
+
+use pelt_adapter::BottleneckConfig;
+use pelt_lora::LoraConfig;
+use pelt_prefix::PrefixConfig;
+use pelt_prompt::PromptConfig;
+use pelt_unipelt::UniPeltConfig;
+
+use crate::PartConfig;
+
+/// A configuration with a name.
+#[derive(Debug, Clone, Copy)]
+pub struct Preset {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// One line of explanation.
+    pub description: &'static str,
+    pub(crate) parts: fn() -> Vec<PartConfig>,
+}
+
+/// All presets; the first is the tool's default.
+pub fn presets() -> &'static [Preset] {
+    &PRESETS
+}
+
+const PRESETS: [Preset; 12] = [
+    Preset {
+        name: "unipelt-prompt",
+        description: "UniPELT with a prompt-tuning layer (arXiv 2405.05493)",
+        parts: || unipelt(UniPeltConfig::with_prompt()),
+    },
+    Preset {
+        name: "unipelt",
+        description: "gated prefix tuning, bottleneck adapter and LoRA (arXiv 2110.07577)",
+        parts: || unipelt(UniPeltConfig::default()),
+    },
+    Preset {
+        name: "lora",
+        description: "LoRA on query and value (arXiv 2106.09685)",
+        parts: || vec![PartConfig::Lora(LoraConfig::default())],
+    },
+    Preset {
+        name: "bottleneck",
+        description: "bottleneck adapter behind the feed-forward layer; the same as seq_bn",
+        parts: || vec![PartConfig::Bottleneck(BottleneckConfig::seq_bn())],
+    },
+    Preset {
+        name: "seq_bn",
+        description: "Pfeiffer's bottleneck adapter (arXiv 2005.00052)",
+        parts: || vec![PartConfig::Bottleneck(BottleneckConfig::seq_bn())],
+    },
+    Preset {
+        name: "double_seq_bn",
+        description: "Houlsby's two bottleneck adapters a layer (arXiv 1902.00751)",
+        parts: || vec![PartConfig::Bottleneck(BottleneckConfig::double_seq_bn())],
+    },
+    Preset {
+        name: "par_bn",
+        description: "parallel bottleneck adapter (arXiv 2110.04366)",
+        parts: || vec![PartConfig::Bottleneck(BottleneckConfig::par_bn())],
+    },
+    Preset {
+        name: "scaled_par_bn",
+        description: "parallel bottleneck adapter with a learned scale (arXiv 2110.04366)",
+        parts: || vec![PartConfig::Bottleneck(BottleneckConfig::scaled_par_bn())],
+    },
+    Preset {
+        name: "prefix",
+        description: "prefix tuning through a small network (arXiv 2101.00190)",
+        parts: || vec![PartConfig::Prefix(PrefixConfig::default())],
+    },
+    Preset {
+        name: "prefix_flat",
+        description: "prefix tuning without the network",
+        parts: || {
+            vec![PartConfig::Prefix(PrefixConfig {
+                flat: true,
+                ..PrefixConfig::default()
+            })]
+        },
+    },
+    Preset {
+        name: "prompt",
+        description: "prompt tuning (arXiv 2104.08691)",
+        parts: || vec![PartConfig::Prompt(PromptConfig::default())],
+    },
+    Preset {
+        name: "mam",
+        description: "mix-and-match: prefix tuning and a parallel adapter (arXiv 2110.04366)",
+        parts: || {
+            vec![
+                PartConfig::Prefix(PrefixConfig {
+                    bottleneck_size: 800,
+                    ..PrefixConfig::default()
+                }),
+                PartConfig::Bottleneck(BottleneckConfig::par_bn()),
+            ]
+        },
+    },
+];
+
+/// The parts of a UniPELT configuration, in the order of the library's preset.
+fn unipelt(config: UniPeltConfig) -> Vec<PartConfig> {
+    let mut parts = vec![
+        PartConfig::Prefix(config.prefix),
+        PartConfig::Bottleneck(config.bottleneck),
+        PartConfig::Lora(config.lora),
+    ];
+    parts.extend(config.prompt.map(PartConfig::Prompt));
+    parts
+}
