@@ -162,7 +162,7 @@ impl EncoderConfig {
                 return Err(format!("{field} must be from 1 to 2^24, but is {value}"));
             }
         }
-        if shape.hidden_size % shape.heads != 0 {
+        if !shape.hidden_size.is_multiple_of(shape.heads) {
             return Err(format!(
                 "hidden_size {} must be a multiple of num_attention_heads {}",
                 shape.hidden_size, shape.heads
@@ -256,11 +256,26 @@ mod tests {
         for (text, word) in [
             (r#"{"model_type": "t5"}"#, "model_type"),
             (r#"{}"#, "model_type"),
-            (r#"{"model_type": "bert", "hidden_act": "silu"}"#, "hidden_act"),
-            (r#"{"model_type": "bert", "hidden_size": 10, "num_attention_heads": 4}"#, "hidden_size"),
-            (r#"{"model_type": "bert", "num_hidden_layers": 0}"#, "num_hidden_layers"),
-            (r#"{"model_type": "bert", "position_embedding_type": "relative_key"}"#, "position_embedding_type"),
-            (r#"{"model_type": "bert", "id2label": {"0": "a", "2": "b"}}"#, "id2label"),
+            (
+                r#"{"model_type": "bert", "hidden_act": "silu"}"#,
+                "hidden_act",
+            ),
+            (
+                r#"{"model_type": "bert", "hidden_size": 10, "num_attention_heads": 4}"#,
+                "hidden_size",
+            ),
+            (
+                r#"{"model_type": "bert", "num_hidden_layers": 0}"#,
+                "num_hidden_layers",
+            ),
+            (
+                r#"{"model_type": "bert", "position_embedding_type": "relative_key"}"#,
+                "position_embedding_type",
+            ),
+            (
+                r#"{"model_type": "bert", "id2label": {"0": "a", "2": "b"}}"#,
+                "id2label",
+            ),
         ] {
             let message = parse(text).unwrap_err();
             assert!(message.contains(word), "{message}");

@@ -45,9 +45,18 @@ impl Encoder {
             ..
         } = config.shape;
         let mut out: Vec<(String, Vec<usize>)> = vec![
-            ("embeddings.word_embeddings.weight".into(), vec![vocab_size, d]),
-            ("embeddings.position_embeddings.weight".into(), vec![config.position_rows, d]),
-            ("embeddings.token_type_embeddings.weight".into(), vec![config.type_vocab_size, d]),
+            (
+                "embeddings.word_embeddings.weight".into(),
+                vec![vocab_size, d],
+            ),
+            (
+                "embeddings.position_embeddings.weight".into(),
+                vec![config.position_rows, d],
+            ),
+            (
+                "embeddings.token_type_embeddings.weight".into(),
+                vec![config.type_vocab_size, d],
+            ),
         ];
         let mut pair = |path: &str, weight: Vec<usize>| {
             let bias = weight[..1].to_vec();
@@ -172,7 +181,11 @@ impl Encoder {
     ///
     /// # Errors
     /// [`EncoderError::TooLong`].
-    pub fn check_length<H: EncoderHooks>(&self, length: usize, hooks: &H) -> Result<(), EncoderError> {
+    pub fn check_length<H: EncoderHooks>(
+        &self,
+        length: usize,
+        hooks: &H,
+    ) -> Result<(), EncoderError> {
         let (added, what) = match (hooks.prompt(), hooks.position_shift()) {
             (Some(prompt), _) if prompt.place == PromptPlace::BeforeWordEmbeddings => {
                 (prompt.embeddings.dims()[0], "prompt positions")
@@ -209,7 +222,11 @@ impl Encoder {
     ) -> Result<Hidden, EncoderError> {
         self.check_length(batch.packing.longest(), hooks)?;
         check_ids("token id", &batch.input_ids, self.config.shape.vocab_size)?;
-        check_ids("token type id", &batch.token_type_ids, self.config.type_vocab_size)?;
+        check_ids(
+            "token type id",
+            &batch.token_type_ids,
+            self.config.type_vocab_size,
+        )?;
         let mut hidden = self.embeddings.forward(batch, hooks, &self.config, pass);
         for (index, layer) in self.layers.iter().enumerate() {
             let context = LayerContext {
@@ -228,7 +245,12 @@ impl Encoder {
     ///
     /// # Shapes
     /// `[sequences, d]` to `[sequences, d]`.
-    pub fn pool<H: EncoderHooks>(&self, first: &Hidden, hooks: &H, pass: &Pass) -> Option<Tensor<2>> {
+    pub fn pool<H: EncoderHooks>(
+        &self,
+        first: &Hidden,
+        hooks: &H,
+        pass: &Pass,
+    ) -> Option<Tensor<2>> {
         let pooler = self.pooler.as_ref()?;
         let pooled = project(pooler, ProjectionSite::Pooler, first, first, hooks, pass);
         Some(pooled.tanh())
@@ -283,7 +305,10 @@ fn check_ids(table: &'static str, ids: &[u32], rows: usize) -> Result<(), Encode
 }
 
 pub(crate) fn linear_params(path: &str, linear: &Linear, out: &mut Vec<NamedParam>) {
-    out.push(NamedParam::transposed(format!("{path}.weight"), &linear.weight));
+    out.push(NamedParam::transposed(
+        format!("{path}.weight"),
+        &linear.weight,
+    ));
     out.push(NamedParam::new(format!("{path}.bias"), &linear.bias));
 }
 

@@ -1,9 +1,12 @@
 //! Task heads.
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use pelt_hooks::{ADAPTER, NamedParam, Pass, constant, normal};
+use pelt_hooks::{ADAPTER, NamedParam, Pass, constant, load_named, normal};
 use pelt_ops::{Linear, dropout};
+use pelt_tensors::HostTensor;
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::linear_params;
@@ -60,6 +63,53 @@ impl Head {
         }
     }
 
+    /// The head whose tensors these are, under the names of [`named_params`](Self::named_params) with `name` in the place
+    /// of the adapter's; its kind and number of outputs show in the names and shapes.
+    ///
+    /// # Errors
+    /// A sentence: no head that is known, or a tensor that is missing or mis-shaped.
+    pub fn from_tensors(
+        tensors: &BTreeMap<String, HostTensor>,
+        name: &str,
+        width: usize,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let last_layers = [
+            (HeadKind::BertPooled, "classifier.weight".to_string()),
+            (HeadKind::Roberta, "classifier.out_proj.weight".to_string()),
+            (HeadKind::Flexible, format!("heads.{name}.4.weight")),
+        ];
+        let found = last_layers.into_iter().find_map(|(kind, last)| {
+            let labels = *tensors.get(&last)?.shape.first()?;
+            Some((kind, labels))
+        });
+        let Some((kind, labels)) = found else {
+            let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+            return Err(format!(
+                "no classification head that is supported; the tensors are {}",
+                names.join(", ")
+            ));
+        };
+        let config = HeadConfig {
+            kind,
+            labels,
+            dropout: 0.0,
+        };
+        let head = Self::new(config, width, device);
+        let params = head.named_params();
+        load_named(head, &params, device, |param| {
+            let key = param.name.replace(ADAPTER, name);
+            match tensors.get(&key) {
+                Some(tensor) if tensor.shape == param.shape => Ok(tensor.values.clone()),
+                Some(tensor) => Err(format!(
+                    "{key} should be {:?} but is {:?}",
+                    param.shape, tensor.shape
+                )),
+                None => Err(format!("{key} is missing")),
+            }
+        })
+    }
+
     /// What this head was built from.
     pub fn config(&self) -> HeadConfig {
         self.config
@@ -89,10 +139,7 @@ impl Head {
         let (dense, output) = match self.config.kind {
             HeadKind::BertPooled => (String::new(), "classifier".to_string()),
             HeadKind::Roberta => ("classifier.dense".into(), "classifier.out_proj".into()),
-            HeadKind::Flexible => (
-                format!("heads.{ADAPTER}.1"),
-                format!("heads.{ADAPTER}.4"),
-            ),
+            HeadKind::Flexible => (format!("heads.{ADAPTER}.1"), format!("heads.{ADAPTER}.4")),
         };
         let mut out = vec![];
         if let Some(layer) = &self.dense {

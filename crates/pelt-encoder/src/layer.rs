@@ -44,10 +44,7 @@ pub struct LayerContext<'a, H> {
 
 /// The first row of every sequence.
 pub fn first_rows(hidden: &Hidden) -> Hidden {
-    let index = int_tensor(
-        hidden.packing.first_rows(),
-        &hidden.values.device().inner(),
-    );
+    let index = int_tensor(hidden.packing.first_rows(), &hidden.values.device().inner());
     Hidden {
         values: hidden.values.clone().select(0, index),
         packing: hidden.packing.one_row_each(),

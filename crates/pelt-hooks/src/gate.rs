@@ -76,7 +76,6 @@ mod tests {
         let sigma = |x: f32| 1.0 / (1.0 + (-x).exp());
         let found: Vec<f32> = gate
             .forward(&source, &Pass::evaluate())
-            
             .into_data()
             .try_to_vec()
             .unwrap();

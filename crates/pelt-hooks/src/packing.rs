@@ -96,9 +96,10 @@ impl Packing {
     /// # Shapes
     /// `[tokens, width]` to `[sequences, width]`.
     pub fn mean(&self, rows: Tensor<2>) -> Tensor<2> {
-        let matrix = self.inner.mean.get_or_init(|| {
-            self.matrix(&rows.device().inner(), |length| 1.0 / length as f32)
-        });
+        let matrix = self
+            .inner
+            .mean
+            .get_or_init(|| self.matrix(&rows.device().inner(), |length| 1.0 / length as f32));
         matrix.clone().matmul(rows)
     }
 
@@ -153,10 +154,9 @@ mod tests {
         let packing = Packing::new([2, 1]);
         let rows = Tensor::<2>::from_data([[1.0, 10.0], [3.0, 20.0], [7.0, 70.0]], &device);
         let mean = packing.mean(rows);
-        mean.clone().into_data().assert_eq(
-            &TensorData::from([[2.0_f32, 15.0], [7.0, 70.0]]),
-            true,
-        );
+        mean.clone()
+            .into_data()
+            .assert_eq(&TensorData::from([[2.0_f32, 15.0], [7.0, 70.0]]), true);
         packing.spread(mean).into_data().assert_eq(
             &TensorData::from([[2.0_f32, 15.0], [2.0, 15.0], [7.0, 70.0]]),
             true,

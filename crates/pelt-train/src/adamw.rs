@@ -8,6 +8,15 @@ use std::collections::BTreeMap;
 use burn::tensor::Tensor;
 use pelt_hooks::{NamedParam, ParamGradients, ParamValues};
 
+/// Which parameters weight decay applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decay {
+    /// All but biases and the weights of norms: see [`decays`].
+    Weights,
+    /// All.
+    Everything,
+}
+
 /// Settings of [`AdamW`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWConfig {
@@ -17,8 +26,10 @@ pub struct AdamWConfig {
     pub beta_2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay of the parameters that [`decays`] selects.
+    /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// Which parameters it applies to.
+    pub decay: Decay,
 }
 
 impl Default for AdamWConfig {
@@ -28,6 +39,7 @@ impl Default for AdamWConfig {
             beta_2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.01,
+            decay: Decay::Weights,
         }
     }
 }
@@ -74,6 +86,7 @@ impl AdamW {
             beta_2,
             epsilon,
             weight_decay,
+            decay,
         } = self.config;
         self.steps += 1;
         let correction_1 = 1.0 - beta_1.powi(self.steps as i32);
@@ -93,7 +106,7 @@ impl AdamW {
             let second = second * beta_2 + gradient.powi_scalar(2) * (1.0 - beta_2);
             let root = (second.clone() / correction_2).sqrt() + epsilon;
             let update = first.clone() / root * (learning_rate / correction_1);
-            let value = match decays(&param.name) {
+            let value = match decay == Decay::Everything || decays(&param.name) {
                 true => value * (1.0 - learning_rate * weight_decay),
                 false => value,
             };

@@ -92,7 +92,11 @@ impl TrainConfig {
             return Err(setting("max_length", "at least 3", self.max_length));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return Err(setting("learning_rate", "a positive number", self.learning_rate));
+            return Err(setting(
+                "learning_rate",
+                "a positive number",
+                self.learning_rate,
+            ));
         }
         for (field, value) in [
             ("weight_decay", self.weight_decay),

@@ -52,7 +52,10 @@ pub fn save(
     let mut put = |kind: &str, param: &NamedParam, value: &Tensor<1>| {
         let values = host_values(value.clone())?;
         let shape = vec![values.len()];
-        tensors.insert(format!("{kind}/{}", param.name), HostTensor { shape, values });
+        tensors.insert(
+            format!("{kind}/{}", param.name),
+            HostTensor { shape, values },
+        );
         Ok::<_, TrainError>(())
     };
     for param in params {
@@ -129,7 +132,9 @@ pub fn load(
         }
         let moments = (read("first_moment", param)?, read("second_moment", param)?);
         if let (Some(first), Some(second)) = moments {
-            optimizer.moments.insert(param.name.clone(), [first, second]);
+            optimizer
+                .moments
+                .insert(param.name.clone(), [first, second]);
         }
     }
     optimizer.steps = counters.step;

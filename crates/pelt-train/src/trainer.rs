@@ -69,7 +69,9 @@ impl Trainer<'_> {
         self.config.validate()?;
         let rows = self.train.sequences.len();
         if rows == 0 || self.train.labels.len() != rows {
-            return Err(TrainError::Rows("there are no labelled training rows".into()));
+            return Err(TrainError::Rows(
+                "there are no labelled training rows".into(),
+            ));
         }
         let device = model.device();
         let params = model.named_params();
@@ -91,7 +93,13 @@ impl Trainer<'_> {
         };
         let checkpoint = self.folder.join(CHECKPOINT_FILE);
         if resume {
-            let loaded = state::load(&checkpoint, state.optimizer, &params, self.identity, &device)?;
+            let loaded = state::load(
+                &checkpoint,
+                state.optimizer,
+                &params,
+                self.identity,
+                &device,
+            )?;
             state = loaded.0;
             model = load(model, loaded.1);
         }
@@ -112,7 +120,8 @@ impl Trainer<'_> {
             };
             let rate = schedule.rate(place.step);
             let mut report;
-            (model, report) = self.step(model, &mut state, &params, &order.1, &place, rate, &device)?;
+            (model, report) =
+                self.step(model, &mut state, &params, &order.1, &place, rate, &device)?;
             report.total_steps = total_steps;
             state.counters.step += 1;
             record.step(&report)?;
@@ -202,9 +211,7 @@ impl Trainer<'_> {
         }
         let gradient_norm = clip_gradients(&mut total, self.config.max_grad_norm);
         place.check("the gradient norm", gradient_norm, first_batch)?;
-        let updated = state
-            .optimizer
-            .step(params, values(&model), total, rate);
+        let updated = state.optimizer.step(params, values(&model), total, rate);
         let report = StepReport {
             step: place.step + 1,
             total_steps: 0,
