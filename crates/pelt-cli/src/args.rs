@@ -32,7 +32,7 @@ pub enum Command {
 }
 
 /// What to train or evaluate on: a known task, or a file of one's own.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ColumnArgs {
     /// Column of the text, or of the first text of a pair.
     #[arg(long, default_value = "text", value_name = "NAME")]

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use pelt_data::{Card, Label, Target, TextDataset, TextRow, Tokenizer, UserFile, UserTask, read_split};
+use pelt_data::{
+    Card, Label, Target, TextDataset, TextRow, Tokenizer, UserFile, UserTask, read_split,
+};
 use pelt_hooks::Sequence;
 use pelt_metrics::Metric;
 use pelt_train::Examples;
 
 use crate::args::ColumnArgs;
+use crate::model::Base;
 
 /// A split of a known task.
 pub fn task_split(card: &Card, data: Option<&Path>, split: &str) -> Result<TextDataset> {
@@ -33,7 +36,11 @@ fn hub_cache() -> Result<PathBuf> {
 }
 
 /// A user's file; `labels` are the class names found in the training file.
-pub fn user_file(path: &Path, columns: &ColumnArgs, labels: Option<Vec<String>>) -> Result<TextDataset> {
+pub fn user_file(
+    path: &Path,
+    columns: &ColumnArgs,
+    labels: Option<Vec<String>>,
+) -> Result<TextDataset> {
     let file = UserFile {
         path: path.to_path_buf(),
         text_column: columns.text_column.clone(),
@@ -79,7 +86,11 @@ pub struct Tokenised {
 }
 
 /// Tokenises labelled rows.
-pub fn examples(dataset: &TextDataset, tokenizer: &Tokenizer, max_length: usize) -> Result<Tokenised> {
+pub fn examples(
+    dataset: &TextDataset,
+    tokenizer: &Tokenizer,
+    max_length: usize,
+) -> Result<Tokenised> {
     let labels: Option<Vec<Label>> = dataset.rows.iter().map(|row| row.label).collect();
     let Some(labels) = labels else {
         bail!(
@@ -97,7 +108,11 @@ pub fn examples(dataset: &TextDataset, tokenizer: &Tokenizer, max_length: usize)
 }
 
 /// Tokenises rows without their labels.
-pub fn sequences(rows: &[TextRow], tokenizer: &Tokenizer, max_length: usize) -> Result<(Vec<Sequence>, usize)> {
+pub fn sequences(
+    rows: &[TextRow],
+    tokenizer: &Tokenizer,
+    max_length: usize,
+) -> Result<(Vec<Sequence>, usize)> {
     let encoded = tokenizer.encode_batch(rows, max_length)?;
     let truncated = encoded.iter().filter(|row| row.truncated).count();
     let sequences = encoded
@@ -108,6 +123,34 @@ pub fn sequences(rows: &[TextRow], tokenizer: &Tokenizer, max_length: usize) -> 
         })
         .collect();
     Ok((sequences, truncated))
+}
+
+/// Checks that every token has a row in the model's tables: a tokenizer may come from another model.
+pub fn check_vocabulary(
+    sequences: &[Sequence],
+    rows: &str,
+    model: &Path,
+    base: &Base,
+) -> Result<()> {
+    let config = base.config();
+    let tables = [
+        ("token", config.shape.vocab_size),
+        ("token type", config.type_vocab_size),
+    ];
+    for (row, sequence) in sequences.iter().enumerate() {
+        let ids = [&sequence.input_ids, &sequence.token_type_ids];
+        for ((table, size), ids) in tables.into_iter().zip(ids) {
+            if let Some(id) = ids.iter().find(|id| **id as usize >= size) {
+                bail!(
+                    "{}: the tokenizer does not belong to this model: row {} of {rows} has the {table} {id}, but the model \
+                     has only {size}",
+                    model.display(),
+                    row + 1
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// `mrpc train`, or the file's name.

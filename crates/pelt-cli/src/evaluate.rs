@@ -7,24 +7,34 @@ use pelt_data::{Card, TextDataset};
 use pelt_metrics::{Evaluation, Metric};
 use serde_json::{Map, Value};
 
-use crate::args::EvaluateArgs;
+use crate::args::{ColumnArgs, EvaluateArgs};
+use crate::model::Base;
+use crate::output::print_line;
 use crate::run_folder::{self, Run};
 use crate::{data, model};
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
-    ensure!(args.batch_size > 0, "--batch-size must be at least 1, but is 0");
+    ensure!(
+        args.batch_size > 0,
+        "--batch-size must be at least 1, but is 0"
+    );
     let record = run_folder::read_record(&args.run)?;
     let labels = data::label_names(&record.config.target);
     let (sets, metrics) = match (&args.task, &args.file) {
         (Some(task), None) => task_sets(args, task)?,
         (None, Some(file)) => {
-            let set = data::user_file(file, &args.columns, labels.clone())?;
+            let columns = ColumnArgs {
+                regression: record.config.target.is_regression(),
+                ..args.columns.clone()
+            };
+            let set = data::user_file(file, &columns, labels)?;
             (vec![set], record.config.metrics.clone())
         }
         _ => bail!("say what to evaluate: --task NAME with --data DIR, or --file FILE"),
     };
     let tokenizer = model::tokenizer(&args.model)?;
-    let run = run_folder::load(&args.run, &args.model)?;
+    let base = Base::open(&args.model, None)?;
+    let run = run_folder::load(&args.run, record, &base, &args.model)?;
     let mut shown = Vec::new();
     for set in &sets {
         ensure!(
@@ -36,7 +46,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
             args.run.display(),
             run.record.config.head.labels
         );
-        shown.push((set.split.clone(), evaluate(&run, set, &tokenizer, &metrics, args.batch_size)?));
+        shown.push((
+            set.split.clone(),
+            evaluate(&run, set, &tokenizer, &metrics, args.batch_size)?,
+        ));
     }
     for (split, evaluation) in &shown {
         for warning in &evaluation.warnings {
@@ -44,12 +57,12 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         }
     }
     if args.json {
-        println!("{}", json(&shown));
+        print_line(json(&shown))?;
     } else {
         for ((split, evaluation), set) in shown.iter().zip(&sets) {
-            println!("{split} ({})", set.describe_rows());
+            print_line(format!("{split} ({})", set.describe_rows()))?;
             for (name, value) in &evaluation.values {
-                println!("  {name:22} {value:.4}");
+                print_line(format!("  {name:22} {value:.4}"))?;
             }
         }
     }
@@ -59,7 +72,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
 /// The first split's values, and one object for each further split.
 fn json(shown: &[(String, Evaluation)]) -> Value {
     let values = |values: &BTreeMap<String, f64>| -> Map<String, Value> {
-        values.iter().map(|(name, value)| (name.clone(), (*value).into())).collect()
+        values
+            .iter()
+            .map(|(name, value)| (name.clone(), (*value).into()))
+            .collect()
     };
     let mut out = Map::new();
     for (index, (split, evaluation)) in shown.iter().enumerate() {
@@ -79,7 +95,10 @@ fn task_sets(args: &EvaluateArgs, task: &str) -> Result<(Vec<TextDataset>, Vec<M
         Some(split) => vec![split.clone()],
         None => card.evaluation_splits.clone(),
     };
-    ensure!(!splits.is_empty(), "the task {task} has no labelled split; name one with --split");
+    ensure!(
+        !splits.is_empty(),
+        "the task {task} has no labelled split; name one with --split"
+    );
     let sets = splits
         .iter()
         .map(|split| data::task_split(&card, args.data.as_deref(), split))
@@ -96,5 +115,10 @@ fn evaluate(
 ) -> Result<Evaluation> {
     let max_length = run.record.config.train.max_length;
     let rows = data::examples(set, tokenizer, max_length)?;
-    Ok(pelt_train::evaluate(&run.model, &rows.examples, metrics, batch_size)?)
+    Ok(pelt_train::evaluate(
+        &run.model,
+        &rows.examples,
+        metrics,
+        batch_size,
+    )?)
 }

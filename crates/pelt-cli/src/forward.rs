@@ -2,28 +2,49 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use burn::module::Module;
 use burn::tensor::Tensor;
 use pelt_encoder::{Architecture, Checkpoint, Head, HeadConfig, HeadKind, RowsRead};
-use pelt_hooks::{ADAPTER, Hidden, PackedBatch, Packing, Pass, Sequence, load_named};
+use pelt_hooks::{Hidden, PackedBatch, Packing, Pass, Sequence};
 use pelt_methods::{Adapter, AdapterConfig, LoadedHead};
 use pelt_tensors::{HostIntTensor, HostTensor, TensorFiles, write_safetensors};
 
 use crate::args::ForwardArgs;
 use crate::device::device;
 use crate::model::Base;
+use crate::run_folder::{self, RUN_FILE};
 
 pub fn run(args: &ForwardArgs) -> Result<()> {
     let inputs = Inputs::read(&args.inputs)?;
     let base = Base::open(&args.model, None)?;
-    let (adapter, mut head) = match args.adapter.as_slice() {
+    let (encoder, adapter, mut head) = match args.adapter.as_slice() {
         [] => {
             let none = AdapterConfig { parts: Vec::new() };
-            (none.init(base.encoder.shape(), &device(), &|_| None)?, None)
+            let none = none.init(base.encoder.shape(), &device(), &|_| None)?;
+            (Arc::clone(&base.encoder), none, None)
         }
-        [folder] => load_adapter(folder, &base)?,
-        [_, _, ..] => bail!("--adapter was given {} times, but stacks of adapters are not supported", args.adapter.len()),
+        [folder] if folder.join(RUN_FILE).exists() => {
+            let record = run_folder::read_record(folder)?;
+            let model = run_folder::load(folder, record, &base, &args.model)?
+                .model
+                .valid();
+            (
+                Arc::new(model.encoder().clone()),
+                model.method,
+                Some(model.head),
+            )
+        }
+        [folder] => {
+            let (adapter, head) = load_adapter(folder, &base)?;
+            (Arc::clone(&base.encoder), adapter, head)
+        }
+        [_, _, ..] => bail!(
+            "--adapter was given {} times, but stacks of adapters are not supported",
+            args.adapter.len()
+        ),
     };
     if let Some(folder) = &args.head {
         head = Some(head_from(folder, &base)?);
@@ -31,13 +52,15 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
         head = model_head(&base.checkpoint)?;
     }
     let pass = Pass::evaluate();
-    let hidden = base.encoder.forward(&inputs.batch, &adapter, RowsRead::All, &pass)?;
+    let hidden = encoder.forward(&inputs.batch, &adapter, RowsRead::All, &pass)?;
     let first = first_rows(&hidden);
-    let pooled = base.encoder.pool(&first, &adapter, &pass);
+    let pooled = encoder.pool(&first, &adapter, &pass);
     let mut out = BTreeMap::new();
     if let Some(head) = head {
         let input = match head.config().kind {
-            HeadKind::BertPooled => pooled.clone().context("the model has no pooler, which this head reads")?,
+            HeadKind::BertPooled => pooled
+                .clone()
+                .context("the model has no pooler, which this head reads")?,
             HeadKind::Roberta | HeadKind::Flexible => first.values.clone(),
         };
         out.insert("logits".to_string(), host(head.forward(input, &pass))?);
@@ -61,7 +84,11 @@ impl Inputs {
         let files = TensorFiles::open(path)?;
         let ids = files.read_int("input_ids")?;
         let [rows, columns] = ids.shape[..] else {
-            bail!("{}: input_ids should be [batch, seq] but is {:?}", path.display(), ids.shape);
+            bail!(
+                "{}: input_ids should be [batch, seq] but is {:?}",
+                path.display(),
+                ids.shape
+            );
         };
         let same = |tensor: HostIntTensor, name: &str| {
             ensure!(
@@ -78,7 +105,11 @@ impl Inputs {
             true => same(files.read_int("token_type_ids")?, "token_type_ids")?.values,
             false => vec![0; ids.values.len()],
         };
-        ensure!(rows > 0 && columns > 0, "{}: input_ids has no rows", path.display());
+        ensure!(
+            rows > 0 && columns > 0,
+            "{}: input_ids has no rows",
+            path.display()
+        );
         let mut sequences = Vec::with_capacity(rows);
         for row in 0..rows {
             let range = row * columns..(row + 1) * columns;
@@ -93,7 +124,10 @@ impl Inputs {
                 let values = values[range.clone()][..length].iter();
                 let converted: Result<Vec<u32>, _> = values.map(|v| u32::try_from(*v)).collect();
                 converted.ok().with_context(|| {
-                    format!("{}: row {row} of {name} holds a number that is no token", path.display())
+                    format!(
+                        "{}: row {row} of {name} holds a number that is no token",
+                        path.display()
+                    )
                 })
             };
             sequences.push(Sequence {
@@ -126,7 +160,12 @@ fn head_from(folder: &Path, base: &Base) -> Result<Head> {
         return head_of(&head, &name, base, folder);
     }
     let head = model_head(&Checkpoint::open(folder)?)?;
-    head.with_context(|| format!("{}: there is no classification head in this folder", folder.display()))
+    head.with_context(|| {
+        format!(
+            "{}: there is no classification head in this folder",
+            folder.display()
+        )
+    })
 }
 
 /// The classification head of a checkpoint, if it has one.
@@ -146,40 +185,11 @@ fn model_head(checkpoint: &Checkpoint) -> Result<Option<Head>> {
     Ok(checkpoint.head(config, &device())?)
 }
 
-/// The head of which a file holds the tensors; its kind shows in their names.
+/// The head of which a file holds the tensors.
 fn head_of(loaded: &LoadedHead, name: &str, base: &Base, folder: &Path) -> Result<Head> {
-    let candidates = [
-        (HeadKind::BertPooled, "classifier.weight".to_string()),
-        (HeadKind::Roberta, "classifier.out_proj.weight".to_string()),
-        (HeadKind::Flexible, format!("heads.{name}.4.weight")),
-    ];
-    let found = candidates
-        .into_iter()
-        .find_map(|(kind, last)| loaded.tensors.get(&last).map(|tensor| (kind, tensor.shape[0])));
-    let Some((kind, labels)) = found else {
-        let names: Vec<_> = loaded.tensors.keys().cloned().collect();
-        bail!("{}: no classification head that is supported; the file holds {}", folder.display(), names.join(", "));
-    };
-    let config = HeadConfig {
-        kind,
-        labels,
-        dropout: 0.0,
-    };
-    let head = Head::new(config, base.encoder.shape().hidden_size, &device());
-    let params = head.named_params();
-    load_named(head, &params, &device(), |param| {
-        let key = param.name.replace(ADAPTER, name);
-        let tensor = loaded.tensors.get(&key);
-        let tensor = tensor.with_context(|| format!("{}: {key} is missing", folder.display()))?;
-        ensure!(
-            tensor.shape == param.shape,
-            "{}: {key} should be {:?} but is {:?}",
-            folder.display(),
-            param.shape,
-            tensor.shape
-        );
-        Ok(tensor.values.clone())
-    })
+    let width = base.encoder.shape().hidden_size;
+    Head::from_tensors(&loaded.tensors, name, width, &device())
+        .map_err(|message| anyhow::anyhow!("{}: {message}", folder.display()))
 }
 
 fn first_rows(hidden: &Hidden) -> Hidden {
@@ -195,7 +205,8 @@ fn first_rows(hidden: &Hidden) -> Hidden {
 fn host(tensor: Tensor<2>) -> Result<HostTensor> {
     let shape = tensor.dims().to_vec();
     let values = tensor.into_data().try_to_vec_as::<f32>();
-    let values = values.map_err(|e| anyhow::anyhow!("cannot read values from the device: {e:?}"))?;
+    let values =
+        values.map_err(|e| anyhow::anyhow!("cannot read values from the device: {e:?}"))?;
     Ok(HostTensor::new(shape, values)?)
 }
 
@@ -208,7 +219,11 @@ fn padded(hidden: Hidden, longest: usize) -> Result<HostTensor> {
     let mut out = vec![0.0; packing.sequences() * longest * width];
     for (sequence, rows) in out.chunks_exact_mut(longest * width).enumerate() {
         let range = packing.rows(sequence);
-        rows[..range.len() * width].copy_from_slice(&packed[range.start * width..range.end * width]);
+        rows[..range.len() * width]
+            .copy_from_slice(&packed[range.start * width..range.end * width]);
     }
-    Ok(HostTensor::new(vec![packing.sequences(), longest, width], out)?)
+    Ok(HostTensor::new(
+        vec![packing.sequences(), longest, width],
+        out,
+    )?)
 }

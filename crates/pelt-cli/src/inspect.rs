@@ -10,6 +10,7 @@ use crate::args::{InspectArgs, MethodsArgs};
 use crate::device::device;
 use crate::method::Tuning;
 use crate::model::head_config;
+use crate::output::print_line;
 
 pub fn run(args: &InspectArgs) -> Result<()> {
     let tuning = Tuning::from_args(&args.method, args.method_file.as_deref(), &args.settings)?;
@@ -22,7 +23,10 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         Tuning::Adapter(adapter) => adapter.summary(&config.shape, &device())?,
         Tuning::Full | Tuning::BitFit => {
             let trained = tensors.iter().filter(|(name, _)| tuning.trains(name));
-            vec![("encoder".to_string(), trained.map(|(_, shape)| count(shape)).sum())]
+            vec![(
+                "encoder".to_string(),
+                trained.map(|(_, shape)| count(shape)).sum(),
+            )]
         }
     };
     let head = head_config(config, args.head, args.labels, None);
@@ -38,17 +42,27 @@ pub fn run(args: &InspectArgs) -> Result<()> {
             .iter()
             .map(|(name, count)| json!({ "component": name, "parameters": count }))
             .collect();
-        println!("{}", json!({ "components": components, "trainable": trainable, "total": total }));
-        return Ok(());
+        return print_line(
+            json!({ "components": components, "trainable": trainable, "total": total }),
+        );
     }
-    println!("{:40} {:>12} {:>9}", "component", "parameters", "share");
+    print_line(format!(
+        "{:40} {:>12} {:>9}",
+        "component", "parameters", "share"
+    ))?;
     let share = |count: usize| 100.0 * count as f64 / total as f64;
     for (name, count) in &components {
-        println!("{name:40} {count:>12} {:>8.3}%", share(*count));
+        print_line(format!("{name:40} {count:>12} {:>8.3}%", share(*count)))?;
     }
-    println!("{:40} {trainable:>12} {:>8.3}%", "trained", share(trainable));
-    println!("{:40} {total:>12} {:>8.3}%", "frozen encoder", 100.0);
-    Ok(())
+    print_line(format!(
+        "{:40} {trainable:>12} {:>8.3}%",
+        "trained",
+        share(trainable)
+    ))?;
+    print_line(format!(
+        "{:40} {total:>12} {:>8.3}%",
+        "frozen encoder", 100.0
+    ))
 }
 
 /// bert-base, for which the literature gives its counts.
@@ -66,7 +80,11 @@ pub fn methods(args: &MethodsArgs) -> Result<()> {
     let mut rows = vec![];
     for preset in presets() {
         let config = AdapterConfig::preset(preset.name)?;
-        let count: usize = config.summary(&BERT_BASE, &device())?.iter().map(|(_, count)| count).sum();
+        let count: usize = config
+            .summary(&BERT_BASE, &device())?
+            .iter()
+            .map(|(_, count)| count)
+            .sum();
         rows.push((preset.name, preset.description, Some(config), count));
     }
     rows.push(("bitfit", "train the encoder's biases", None, 102_912));
@@ -78,13 +96,13 @@ pub fn methods(args: &MethodsArgs) -> Result<()> {
                 json!({ "name": name, "description": description, "defaults": config, "parameters_bert_base": count })
             })
             .collect();
-        println!("{}", serde_json::Value::from(rows));
-        return Ok(());
+        return print_line(serde_json::Value::from(rows));
     }
-    println!("{:18} {:>12}  description", "method", "bert-base");
+    print_line(format!("{:18} {:>12}  description", "method", "bert-base"))?;
     for (name, description, _, count) in rows {
-        println!("{name:18} {count:>12}  {description}");
+        print_line(format!("{name:18} {count:>12}  {description}"))?;
     }
-    println!("\nDefaults: `pelt methods --json`. Change one: --set lora.r=4. Parameters without the task head.");
-    Ok(())
+    print_line(
+        "\nDefaults: `pelt methods --json`. Change one: --set lora.r=4. Parameters without the task head.",
+    )
 }

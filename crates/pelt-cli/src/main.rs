@@ -9,6 +9,7 @@ mod forward;
 mod inspect;
 mod method;
 mod model;
+mod output;
 mod predict;
 mod probe;
 mod progress;
@@ -58,7 +59,10 @@ fn main() {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    let causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes
+        .into_iter()
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }

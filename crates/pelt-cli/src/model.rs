@@ -38,7 +38,12 @@ impl Base {
 }
 
 /// The head for a new run.
-pub fn head_config(config: &EncoderConfig, choice: HeadChoice, labels: usize, dropout: Option<f64>) -> HeadConfig {
+pub fn head_config(
+    config: &EncoderConfig,
+    choice: HeadChoice,
+    labels: usize,
+    dropout: Option<f64>,
+) -> HeadConfig {
     let kind = match (choice, config.architecture) {
         (HeadChoice::Auto, Architecture::Bert) if config.shape.pooler => HeadKind::BertPooled,
         (HeadChoice::Auto, Architecture::Roberta) => HeadKind::Roberta,
@@ -52,7 +57,13 @@ pub fn head_config(config: &EncoderConfig, choice: HeadChoice, labels: usize, dr
 }
 
 /// A new adapter on `device`, with prompts that start from words read by the model's tokenizer.
-pub fn new_adapter(config: &AdapterConfig, base: &Base, tokenizer: &Tokenizer, seed: u64, device: &Device) -> Result<Adapter> {
+pub fn new_adapter(
+    config: &AdapterConfig,
+    base: &Base,
+    tokenizer: &Tokenizer,
+    seed: u64,
+    device: &Device,
+) -> Result<Adapter> {
     config.validate(base.encoder.shape())?;
     device.seed(seed);
     let rows = |prompt: &PromptConfig| prompt_rows(prompt, &base.encoder, tokenizer, seed);
@@ -60,7 +71,12 @@ pub fn new_adapter(config: &AdapterConfig, base: &Base, tokenizer: &Tokenizer, s
 }
 
 /// Word embeddings for a prompt that starts from a text or from sampled words.
-fn prompt_rows(prompt: &PromptConfig, encoder: &Encoder, tokenizer: &Tokenizer, seed: u64) -> Option<Tensor<2>> {
+fn prompt_rows(
+    prompt: &PromptConfig,
+    encoder: &Encoder,
+    tokenizer: &Tokenizer,
+    seed: u64,
+) -> Option<Tensor<2>> {
     let ids = match prompt.prompt_init_text.as_deref() {
         Some(text) => tokenizer.encode_text_with_special_tokens(text).ok()?,
         None => pelt_data::first_rows(encoder.shape().vocab_size, prompt.prompt_length, seed)
@@ -68,7 +84,9 @@ fn prompt_rows(prompt: &PromptConfig, encoder: &Encoder, tokenizer: &Tokenizer, 
             .map(|row| row as u32)
             .collect(),
     };
-    let known = ids.iter().all(|id| (*id as usize) < encoder.shape().vocab_size);
+    let known = ids
+        .iter()
+        .all(|id| (*id as usize) < encoder.shape().vocab_size);
     (known && !ids.is_empty()).then(|| encoder.word_embeddings(&ids))
 }
 

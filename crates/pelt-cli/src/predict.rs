@@ -8,39 +8,57 @@ use pelt_data::{TextRow, Tokenizer};
 use serde_json::{Map, Value, json};
 
 use crate::args::PredictArgs;
+use crate::model::Base;
 use crate::run_folder::{self, Run};
 use crate::{data, model};
 
 /// Lines that are read before their predictions are written.
 const LINES_AT_ONCE: usize = 512;
+const OUTPUT: &str = "standard output cannot be written to";
 
 pub fn run(args: &PredictArgs) -> Result<()> {
-    ensure!(args.batch_size > 0, "--batch-size must be at least 1, but is 0");
+    ensure!(
+        args.batch_size > 0,
+        "--batch-size must be at least 1, but is 0"
+    );
     let (name, mut input): (String, Box<dyn BufRead>) = match &args.file {
         Some(path) => {
-            let file = File::open(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+            let file =
+                File::open(path).with_context(|| format!("{}: cannot be read", path.display()))?;
             (path.display().to_string(), Box::new(BufReader::new(file)))
         }
         None => ("standard input".into(), Box::new(std::io::stdin().lock())),
     };
     let tokenizer = model::tokenizer(&args.model)?;
-    let run = run_folder::load(&args.run, &args.model)?;
+    let base = Base::open(&args.model, None)?;
+    let record = run_folder::read_record(&args.run)?;
+    let run = run_folder::load(&args.run, record, &base, &args.model)?;
     let mut output = BufWriter::new(std::io::stdout().lock());
     let mut line_number = 0;
     loop {
-        let rows = read_rows(&mut input, &name, &mut line_number, run.record.config.data.pairs)?;
+        let rows = read_rows(
+            &mut input,
+            &name,
+            &mut line_number,
+            run.record.config.data.pairs,
+        )?;
         if rows.is_empty() {
             break;
         }
         for value in predict(&run, &rows, &tokenizer, args.batch_size)? {
-            writeln!(output, "{value}")?;
+            writeln!(output, "{value}").context(OUTPUT)?;
         }
-        output.flush()?;
+        output.flush().context(OUTPUT)?;
     }
     Ok(())
 }
 
-fn read_rows(input: &mut dyn BufRead, name: &str, line_number: &mut usize, pairs: bool) -> Result<Vec<TextRow>> {
+fn read_rows(
+    input: &mut dyn BufRead,
+    name: &str,
+    line_number: &mut usize,
+    pairs: bool,
+) -> Result<Vec<TextRow>> {
     let mut rows = Vec::new();
     let mut bytes = Vec::new();
     while rows.len() < LINES_AT_ONCE {
@@ -51,11 +69,14 @@ fn read_rows(input: &mut dyn BufRead, name: &str, line_number: &mut usize, pairs
         }
         *line_number += 1;
         let line = std::str::from_utf8(&bytes);
-        let line = line.with_context(|| format!("{name}, line {line_number}: expected UTF-8 text"))?;
+        let line =
+            line.with_context(|| format!("{name}, line {line_number}: expected UTF-8 text"))?;
         let line = line.trim_end_matches(['\n', '\r']);
         let (text, pair) = match (pairs, line.split_once('\t')) {
             (true, Some((first, second))) => (first, Some(second.to_string())),
-            (true, None) => bail!("{name}, line {line_number}: expected two texts with a tab between them, found one"),
+            (true, None) => bail!(
+                "{name}, line {line_number}: expected two texts with a tab between them, found one"
+            ),
             (false, _) => (line, None),
         };
         rows.push(TextRow {
@@ -67,7 +88,12 @@ fn read_rows(input: &mut dyn BufRead, name: &str, line_number: &mut usize, pairs
     Ok(rows)
 }
 
-fn predict(run: &Run, rows: &[TextRow], tokenizer: &Tokenizer, batch_size: usize) -> Result<Vec<Value>> {
+fn predict(
+    run: &Run,
+    rows: &[TextRow],
+    tokenizer: &Tokenizer,
+    batch_size: usize,
+) -> Result<Vec<Value>> {
     let config = &run.record.config;
     let (sequences, _) = data::sequences(rows, tokenizer, config.train.max_length)?;
     let outputs = pelt_train::predict(&run.model, &sequences, batch_size)?;
@@ -81,7 +107,10 @@ fn predict(run: &Run, rows: &[TextRow], tokenizer: &Tokenizer, batch_size: usize
 
 fn classification(logits: &[f32], labels: &[String]) -> Value {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f64> = logits.iter().map(|x| f64::from(x - largest).exp()).collect();
+    let weights: Vec<f64> = logits
+        .iter()
+        .map(|x| f64::from(x - largest).exp())
+        .collect();
     let sum: f64 = weights.iter().sum();
     let mut best = 0;
     let mut probabilities = Map::new();

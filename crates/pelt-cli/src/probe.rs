@@ -7,9 +7,10 @@ use pelt_hooks::{NoHooks, PackedBatch, Pass, Sequence};
 use pelt_train::Examples;
 
 use crate::args::ProbeArgs;
+use crate::data;
 use crate::device::device;
 use crate::model::{self, Base};
-use crate::data;
+use crate::output::print_line;
 
 /// Steps of full-batch gradient descent with momentum.
 const STEPS: usize = 500;
@@ -20,7 +21,10 @@ const L2: f64 = 1e-4;
 
 pub fn run(args: &ProbeArgs) -> Result<()> {
     let train = data::user_file(&args.train_file, &args.columns, None)?;
-    ensure!(!train.target.is_regression(), "a probe needs classes, not scores");
+    ensure!(
+        !train.target.is_regression(),
+        "a probe needs classes, not scores"
+    );
     let labels = data::label_names(&train.target);
     let validation = data::user_file(&args.validation_file, &args.columns, labels)?;
     let tokenizer = model::tokenizer(&args.model)?;
@@ -30,17 +34,26 @@ pub fn run(args: &ProbeArgs) -> Result<()> {
     let validation = data::examples(&validation, &tokenizer, args.max_length)?.examples;
     let train_features = features(&base, &train.sequences)?;
     let mean = train_features.clone().mean_dim(0);
-    let deviation = (train_features.clone() - mean.clone()).powi_scalar(2).mean_dim(0).sqrt() + 1e-6;
+    let deviation = (train_features.clone() - mean.clone())
+        .powi_scalar(2)
+        .mean_dim(0)
+        .sqrt()
+        + 1e-6;
     let normed = |x: Tensor<2>| (x - mean.clone()) / deviation.clone();
     let (weight, bias) = fit(normed(train_features), &class_numbers(&train), classes);
     let logits = normed(features(&base, &validation.sequences)?).matmul(weight) + bias;
     let gold = class_tensor(&class_numbers(&validation), &device());
-    let right: f32 = logits.argmax(1).reshape([-1]).equal(gold).float().mean().into_scalar();
+    let right: f32 = logits
+        .argmax(1)
+        .reshape([-1])
+        .equal(gold)
+        .float()
+        .mean()
+        .into_scalar();
     match args.json {
-        true => println!("{}", serde_json::json!({ "accuracy": right })),
-        false => println!("accuracy {right:.4}"),
+        true => print_line(serde_json::json!({ "accuracy": right })),
+        false => print_line(format!("accuracy {right:.4}")),
     }
-    Ok(())
 }
 
 /// The mean last hidden state of every sequence, `[rows, d]`.
@@ -48,7 +61,9 @@ fn features(base: &Base, sequences: &[Sequence]) -> Result<Tensor<2>> {
     let mut batches = vec![];
     for batch in sequences.chunks(32) {
         let packed = PackedBatch::new(batch);
-        let hidden = base.encoder.forward(&packed, &NoHooks, RowsRead::All, &Pass::evaluate())?;
+        let hidden = base
+            .encoder
+            .forward(&packed, &NoHooks, RowsRead::All, &Pass::evaluate())?;
         batches.push(hidden.packing.mean(hidden.values));
     }
     Ok(Tensor::cat(batches, 0))

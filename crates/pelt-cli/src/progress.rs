@@ -79,7 +79,11 @@ impl Observer for Progress {
             .map(|(name, value)| format!("{name} {value:.4}"))
             .collect();
         let best = if report.best { "  (best so far)" } else { "" };
-        self.say(&format!("epoch {}: {}{best}", report.epoch, values.join("  ")));
+        self.say(&format!(
+            "epoch {}: {}{best}",
+            report.epoch,
+            values.join("  ")
+        ));
         for warning in &report.warnings {
             self.say(&format!("warning: {warning}"));
         }

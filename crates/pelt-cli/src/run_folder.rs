@@ -1,7 +1,7 @@
 //! The folder of a finished run.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +13,7 @@ use pelt_metrics::Metric;
 use pelt_tensors::{HostTensor, TensorFiles, write_atomically, write_safetensors};
 use pelt_train::{CHECKPOINT_FILE, PeftModel, TrainConfig};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::device::device;
 use crate::method::Tuning;
@@ -61,6 +62,7 @@ pub struct RunData {
     pub train_rows: usize,
     pub train_fingerprint: String,
     pub validation: Option<String>,
+    pub validation_fingerprint: Option<String>,
     pub validation_rows: usize,
     pub text_column: Option<String>,
     pub pair_column: Option<String>,
@@ -87,6 +89,8 @@ pub struct RunRecord {
     pub version: String,
     pub config: RunConfig,
     pub results: Results,
+    /// SHA-256 of every tensor file of the run, by file name.
+    pub files: BTreeMap<String, String>,
 }
 
 /// What came out.
@@ -102,15 +106,21 @@ pub struct Results {
     pub peak_memory_mib: Option<u64>,
 }
 
-/// What is in the folder that a run should go to.
+/// Makes the folder ready for a run, or checks that it holds one to resume.
 pub fn prepare(folder: &Path, force: bool, resume: bool) -> Result<()> {
     let shown = folder.display();
     let finished = folder.join(RUN_FILE).exists();
     let started = folder.join(STARTED_FILE).exists();
     if resume {
-        ensure!(!finished, "{shown}: the run in this folder is already finished; there is nothing to resume");
-        ensure!(started, "{shown}: there is no run in this folder that could be resumed");
-        return Ok(());
+        ensure!(
+            !finished,
+            "{shown}: the run in this folder is already finished; there is nothing to resume"
+        );
+        ensure!(
+            started,
+            "{shown}: there is no run in this folder that could be resumed"
+        );
+        return remove_temporary_files(folder);
     }
     let entries = std::fs::read_dir(folder).map(Iterator::count);
     match entries {
@@ -121,19 +131,83 @@ pub fn prepare(folder: &Path, force: bool, resume: bool) -> Result<()> {
             bail!("{shown}: the folder is not empty and holds no run; choose another one")
         }
         Ok(_) if !force && finished => {
-            bail!("{shown}: the folder already holds a run; use --force to replace it, or another folder")
+            bail!(
+                "{shown}: the folder already holds a run; use --force to replace it, or another folder"
+            )
         }
         Ok(_) if !force => {
-            bail!("{shown}: the folder holds an unfinished run; use --resume to continue it or --force to replace it")
+            bail!(
+                "{shown}: the folder holds an unfinished run; use --resume to continue it or --force to replace it"
+            )
         }
         Ok(_) => {}
     }
-    std::fs::create_dir_all(folder).with_context(|| format!("{shown}: cannot create the run's folder"))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("{shown}: cannot create the run's folder"))?;
     for file in FILES {
         let path = folder.join(file);
         if path.exists() {
-            std::fs::remove_file(&path).with_context(|| format!("{}: cannot be replaced", path.display()))?;
+            std::fs::remove_file(&path)
+                .with_context(|| format!("{}: cannot be replaced", path.display()))?;
         }
+    }
+    remove_temporary_files(folder)
+}
+
+/// Removes what a run that was killed in the middle of writing a file left behind.
+fn remove_temporary_files(folder: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("{}: cannot be read", folder.display()))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let ours = FILES
+            .iter()
+            .any(|file| name.starts_with(&format!(".{file}.")));
+        if ours && name.ends_with(".tmp") {
+            let path = entry.path();
+            std::fs::remove_file(&path)
+                .with_context(|| format!("{}: cannot be removed", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// What must be equal for a resumed run: everything but where the model lies and how often the state is saved.
+pub fn identity(mut config: Value) -> Map<String, Value> {
+    let mut out = Map::new();
+    if let Some(base) = config["base"].as_object_mut() {
+        base.remove("path");
+    }
+    if let Some(train) = config["train"].as_object_mut() {
+        train.remove("checkpoint_every");
+        // One entry per setting lets a mismatch name the setting.
+        out.append(train);
+    }
+    if let Some(fields) = config.as_object_mut() {
+        fields.remove("train");
+        out.append(fields);
+    }
+    out
+}
+
+/// Checks that the run in the folder was started with this configuration: before the first checkpoint there is nothing
+/// else that could tell.
+pub fn check_started(folder: &Path, config: &RunConfig) -> Result<()> {
+    let path = folder.join(STARTED_FILE);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{}: cannot be read", path.display()))?;
+    let started: Value = serde_json::from_str(&text)
+        .with_context(|| format!("{}: not a run's configuration", path.display()))?;
+    // Both go through text, so that numbers are rounded alike.
+    let current = identity(serde_json::from_str(&serde_json::to_string(config)?)?);
+    for (setting, old) in identity(started) {
+        let new = current.get(&setting).unwrap_or(&Value::Null);
+        ensure!(
+            old == *new,
+            "{}: cannot resume: the run was started with {setting} {old}, but now it is {new}",
+            folder.display()
+        );
     }
     Ok(())
 }
@@ -141,11 +215,20 @@ pub fn prepare(folder: &Path, force: bool, resume: bool) -> Result<()> {
 /// Writes the configuration with which a run starts.
 pub fn write_started(folder: &Path, config: &RunConfig) -> Result<()> {
     let text = serde_json::to_string_pretty(config)?;
-    Ok(write_atomically(&folder.join(STARTED_FILE), text.as_bytes())?)
+    Ok(write_atomically(
+        &folder.join(STARTED_FILE),
+        text.as_bytes(),
+    )?)
 }
 
 /// Writes a trained model; `run.json` comes last, so that a folder with it is complete.
-pub fn save(folder: &Path, config: &RunConfig, results: Results, model: &PeftModel<Adapter>, base: &Base) -> Result<()> {
+pub fn save(
+    folder: &Path,
+    config: &RunConfig,
+    results: Results,
+    model: &PeftModel<Adapter>,
+    base: &Base,
+) -> Result<()> {
     let info = ModelInfo {
         model_type: config.base.architecture.clone(),
         model_name: config.base.path.clone(),
@@ -160,7 +243,14 @@ pub fn save(folder: &Path, config: &RunConfig, results: Results, model: &PeftMod
     }
     let tensors = host_tensors(&model.head.named_params(), &values(&model.head))?;
     let labels = crate::data::label_names(&config.target);
-    pelt_methods::save_head(folder, ADAPTER_NAME, &tensors, labels.as_deref(), config.head.labels, &info)?;
+    pelt_methods::save_head(
+        folder,
+        ADAPTER_NAME,
+        &tensors,
+        labels.as_deref(),
+        config.head.labels,
+        &info,
+    )?;
     if let Some(encoder) = &model.tuned {
         let tensors = host_tensors(&model.tuned_params(), &values(encoder))?;
         let prefix = &config.base.architecture;
@@ -176,26 +266,47 @@ pub fn save(folder: &Path, config: &RunConfig, results: Results, model: &PeftMod
         version: env!("CARGO_PKG_VERSION").to_string(),
         config: config.clone(),
         results,
+        files: tensor_files(folder)?,
     };
     let text = serde_json::to_string_pretty(&record)?;
     write_atomically(&folder.join(RUN_FILE), text.as_bytes())?;
     for file in [CHECKPOINT_FILE, STARTED_FILE] {
         let path = folder.join(file);
         if path.exists() {
-            std::fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
+            std::fs::remove_file(&path)
+                .with_context(|| format!("{}: cannot be removed", path.display()))?;
         }
     }
     Ok(())
 }
 
-fn host_tensors(params: &[NamedParam], values: &pelt_hooks::ParamValues) -> Result<BTreeMap<String, HostTensor>> {
+/// SHA-256 of every tensor file that `save` wrote.
+fn tensor_files(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let mut out = BTreeMap::new();
+    for file in ["adapter.safetensors", "model_head.safetensors", TUNED_FILE] {
+        let path = folder.join(file);
+        if path.exists() {
+            out.insert(file.to_string(), TensorFiles::open(&path)?.sha256()?);
+        }
+    }
+    Ok(out)
+}
+
+fn host_tensors(
+    params: &[NamedParam],
+    values: &pelt_hooks::ParamValues,
+) -> Result<BTreeMap<String, HostTensor>> {
     let mut out = BTreeMap::new();
     for param in params {
         let value = values.get(&param.id).context("a parameter has no value")?;
         let host = value.clone().into_data().try_to_vec_as::<f32>();
-        let host = host.map_err(|e| anyhow::anyhow!("cannot read {} from the device: {e:?}", param.name))?;
+        let host =
+            host.map_err(|e| anyhow::anyhow!("cannot read {} from the device: {e:?}", param.name))?;
         let name = param.name.replace(ADAPTER, ADAPTER_NAME);
-        out.insert(name, HostTensor::new(param.shape.clone(), param.to_file(host))?);
+        out.insert(
+            name,
+            HostTensor::new(param.shape.clone(), param.to_file(host))?,
+        );
     }
     Ok(out)
 }
@@ -212,17 +323,18 @@ pub fn read_record(folder: &Path) -> Result<RunRecord> {
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(_) if folder.join(STARTED_FILE).exists() => {
-            bail!("{}: the run is not finished; continue it with `pelt train --resume`", folder.display())
+            bail!(
+                "{}: the run is not finished; continue it with `pelt train --resume`",
+                folder.display()
+            )
         }
         Err(error) => bail!("{}: not a finished run: {error}", path.display()),
     };
     serde_json::from_str(&text).with_context(|| format!("{}: not a run's record", path.display()))
 }
 
-/// Loads a run onto its base model.
-pub fn load(folder: &Path, model: &Path) -> Result<Run> {
-    let record = read_record(folder)?;
-    let base = Base::open(model, None)?;
+/// Loads a run onto its base model, which was opened from the folder `model`.
+pub fn load(folder: &Path, record: RunRecord, base: &Base, model: &Path) -> Result<Run> {
     let config = &record.config;
     let found = base.checkpoint.fingerprint()?;
     ensure!(
@@ -233,6 +345,17 @@ pub fn load(folder: &Path, model: &Path) -> Result<Run> {
         model.display(),
         short(&found)
     );
+    for (file, written) in &record.files {
+        let path = folder.join(file);
+        let found = TensorFiles::open(&path)?.sha256()?;
+        ensure!(
+            found == *written,
+            "{}: the file has changed since the run wrote it: its SHA-256 should be {} but is {}",
+            path.display(),
+            short(written),
+            short(&found)
+        );
+    }
     let device = device();
     let head = load_head(folder, config.head, base.config().shape.hidden_size)?;
     let method = match &config.tuning {
@@ -241,7 +364,12 @@ pub fn load(folder: &Path, model: &Path) -> Result<Run> {
             let frozen = |name: &str| base.checkpoint.tensor(name).ok().map(|t| t.values);
             pelt_methods::load(folder, shape, &config.base.architecture, &device, &frozen)?.adapter
         }
-        Tuning::Full | Tuning::BitFit => config.tuning.adapter().init(base.encoder.shape(), &device, &|_| None)?,
+        Tuning::Full | Tuning::BitFit => {
+            config
+                .tuning
+                .adapter()
+                .init(base.encoder.shape(), &device, &|_| None)?
+        }
     };
     let mut model = PeftModel::new(Arc::clone(&base.encoder), method, head);
     if config.tuning.tunes_encoder() {
@@ -265,7 +393,11 @@ pub fn load_head(folder: &Path, config: HeadConfig, width: usize) -> Result<Head
     let head = Head::new(config, width, &device());
     let params = head.named_params();
     load_named(head, &params, &device(), |param| {
-        read_exactly(&files, &param.name.replace(ADAPTER, ADAPTER_NAME), &param.shape)
+        read_exactly(
+            &files,
+            &param.name.replace(ADAPTER, ADAPTER_NAME),
+            &param.shape,
+        )
     })
 }
 
@@ -282,9 +414,4 @@ fn read_exactly(files: &TensorFiles, name: &str, shape: &[usize]) -> Result<Vec<
 
 fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
-}
-
-/// The model folder that a run's record names, for messages.
-pub fn run_path(folder: &Path) -> PathBuf {
-    folder.join(RUN_FILE)
 }

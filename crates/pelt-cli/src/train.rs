@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use burn::module::Module;
-use pelt_data::{Card, TextDataset, fingerprint};
+use pelt_data::{Card, Target, TextDataset, fingerprint};
 use pelt_train::{EvaluateEvery, PeftModel, TrainConfig, Trainer};
 
 use crate::args::TrainArgs;
@@ -12,6 +12,7 @@ use crate::data::{self, Tokenised};
 use crate::device::device;
 use crate::method::Tuning;
 use crate::model::{self, Base};
+use crate::output::print_line;
 use crate::progress::{Progress, duration};
 use crate::run_folder::{self, BaseModel, Results, RunConfig, RunData};
 
@@ -20,7 +21,10 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let mut train_config = train_config(&args);
     train_config.validate()?;
     if let Some(p) = args.dropout {
-        ensure!((0.0..1.0).contains(&p), "--dropout must be in [0, 1), but is {p}");
+        ensure!(
+            (0.0..1.0).contains(&p),
+            "--dropout must be in [0, 1), but is {p}"
+        );
     }
     let rows = Rows::read(&args)?;
     let tokenizer = model::tokenizer(&args.model)?;
@@ -36,19 +40,36 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let training = device().autodiff();
     let adapter = model::new_adapter(&tuning.adapter(), &base, &tokenizer, args.seed, &training)?;
     base.encoder.check_length(args.max_length, &adapter)?;
-    let head = model::head_config(base.config(), args.head, rows.train.target.outputs(), args.dropout);
-    let mut peft = PeftModel::new(Arc::clone(&base.encoder), adapter, model::new_head(head, &base, &training));
+    let head = model::head_config(
+        base.config(),
+        args.head,
+        rows.train.target.outputs(),
+        args.dropout,
+    );
+    let mut peft = PeftModel::new(
+        Arc::clone(&base.encoder),
+        adapter,
+        model::new_head(head, &base, &training),
+    );
     if tuning.tunes_encoder() {
         peft = peft.with_tuned_encoder(|name| tuning.trains(name));
     }
 
-    let train = data::examples(&rows.train, &tokenizer, args.max_length)?;
-    let validation = match &rows.validation {
-        Some(rows) => Some(data::examples(rows, &tokenizer, args.max_length)?),
-        None => None,
+    let examples = |rows: &TextDataset| {
+        let tokenised = data::examples(rows, &tokenizer, args.max_length)?;
+        data::check_vocabulary(
+            &tokenised.examples.sequences,
+            &data::describe(rows),
+            &args.model,
+            &base,
+        )?;
+        Ok::<_, anyhow::Error>(tokenised)
     };
+    let train = examples(&rows.train)?;
+    let validation = rows.validation.as_ref().map(examples).transpose()?;
     if args.checkpoint_every.is_none() {
-        train_config.checkpoint_every = Some(train_config.steps_per_epoch(train.examples.sequences.len()));
+        train_config.checkpoint_every =
+            Some(train_config.steps_per_epoch(train.examples.sequences.len()));
     }
     let config = RunConfig {
         tuning,
@@ -67,8 +88,10 @@ pub fn run(args: TrainArgs) -> Result<()> {
         dropout: args.dropout,
     };
     run_folder::prepare(&args.out, args.force, args.resume)?;
-    let identity = serde_json::to_string(&identity(&config))?;
-    if !args.resume {
+    let identity = serde_json::to_string(&run_folder::identity(serde_json::to_value(&config)?))?;
+    if args.resume {
+        run_folder::check_started(&args.out, &config)?;
+    } else {
         run_folder::write_started(&args.out, &config)?;
     }
     let trainable: usize = peft.named_params().iter().map(|param| param.count()).sum();
@@ -101,25 +124,37 @@ pub fn run(args: TrainArgs) -> Result<()> {
     };
     run_folder::save(&args.out, &config, results.clone(), &outcome.model, &base)?;
     if args.json {
-        println!("{}", serde_json::to_string(&results)?);
-    } else {
-        let best: Vec<String> = results.best.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        println!(
-            "{} steps in {}; best at step {}: {}",
-            results.steps,
-            duration(results.seconds),
-            results.best_step,
-            if best.is_empty() { "no validation rows".into() } else { best.join("  ") }
-        );
-        println!("run: {}", args.out.display());
+        return print_line(serde_json::to_string(&results)?);
     }
-    Ok(())
+
+    let best: Vec<String> = results
+        .best
+        .iter()
+        .map(|(name, value)| format!("{name} {value:.4}"))
+        .collect();
+    print_line(format!(
+        "{} steps in {}; best at step {}: {}",
+        results.steps,
+        duration(results.seconds),
+        results.best_step,
+        if best.is_empty() {
+            "no validation rows".into()
+        } else {
+            best.join("  ")
+        }
+    ))?;
+    print_line(format!("run: {}", args.out.display()))
 }
 
 fn introduce(args: &TrainArgs, rows: &Rows, train: &Tokenised, trainable: usize, total: usize) {
     let share = 100.0 * trainable as f64 / total as f64;
     let validation = rows.validation.as_ref();
-    let tokens: usize = train.examples.sequences.iter().map(|s| s.input_ids.len()).sum();
+    let tokens: usize = train
+        .examples
+        .sequences
+        .iter()
+        .map(|s| s.input_ids.len())
+        .sum();
     eprintln!(
         "training {trainable} parameters ({share:.3} % of {total}) on {}: {}{}",
         data::describe(&rows.train),
@@ -148,29 +183,12 @@ fn train_config(args: &TrainArgs) -> TrainConfig {
         max_grad_norm: args.max_grad_norm,
         seed: args.seed,
         max_length: args.max_length,
-        evaluate_every: args.evaluate_every.map_or(EvaluateEvery::Epoch, EvaluateEvery::Steps),
+        evaluate_every: args
+            .evaluate_every
+            .map_or(EvaluateEvery::Epoch, EvaluateEvery::Steps),
         patience: args.patience,
         checkpoint_every: args.checkpoint_every,
     }
-}
-
-/// What must be equal for a resumed run: everything but where the model lies and how often the state is saved.
-fn identity(config: &RunConfig) -> serde_json::Value {
-    let mut value = serde_json::to_value(config).unwrap_or_default();
-    let mut out = serde_json::Map::new();
-    if let Some(base) = value["base"].as_object_mut() {
-        base.remove("path");
-    }
-    if let Some(train) = value["train"].as_object_mut() {
-        train.remove("checkpoint_every");
-        // One entry per setting lets a mismatch name the setting.
-        out.append(train);
-    }
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("train");
-        out.append(fields);
-    }
-    out.into()
 }
 
 /// Training and validation rows with their metrics.
@@ -206,6 +224,14 @@ impl Rows {
             ensure!(count > 0, "--train-rows must be at least 1, but is 0");
             rows.train = rows.train.first_rows(count, args.seed);
         }
+        if let Target::Classification { labels } = &rows.train.target {
+            ensure!(
+                labels.len() > 1,
+                "{}: expected at least two classes, found only {:?}",
+                data::describe(&rows.train),
+                labels.first().map_or("none", String::as_str)
+            );
+        }
         Ok(rows)
     }
 
@@ -235,8 +261,12 @@ impl Rows {
             train_rows: self.train.rows.len(),
             train_fingerprint: fingerprint(&self.train),
             validation: self.validation.as_ref().map(data::describe),
+            validation_fingerprint: self.validation.as_ref().map(fingerprint),
             validation_rows: self.validation.as_ref().map_or(0, |rows| rows.rows.len()),
-            text_column: args.train_file.as_ref().map(|_| args.columns.text_column.clone()),
+            text_column: args
+                .train_file
+                .as_ref()
+                .map(|_| args.columns.text_column.clone()),
             pair_column: args.columns.pair_column.clone(),
             pairs: self.train.rows.iter().any(|row| row.pair.is_some()),
         }

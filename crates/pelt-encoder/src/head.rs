@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use pelt_hooks::{ADAPTER, NamedParam, Pass, constant, load_named, normal};
+use pelt_hooks::{ADAPTER, NamedParam, Pass, constant, draw, load_named, normal};
 use pelt_ops::{Linear, dropout};
 use pelt_tensors::HostTensor;
 use serde::{Deserialize, Serialize};
@@ -53,14 +53,16 @@ impl Head {
             weight: normal([width, outputs], 0.02, device),
             bias: constant([outputs], 0.0, device),
         };
-        Self {
+        let head = Self {
             dense: match config.kind {
                 HeadKind::BertPooled => None,
                 HeadKind::Roberta | HeadKind::Flexible => Some(linear(width)),
             },
             output: linear(config.labels),
             config,
-        }
+        };
+        draw(&head);
+        head
     }
 
     /// The head whose tensors these are, under the names of [`named_params`](Self::named_params) with `name` in the place

@@ -77,13 +77,11 @@ mod tests {
     #[test]
     fn values_depend_on_the_seed_once_they_are_drawn() {
         let device = Device::flex();
-        let values = |param: &Param<Tensor<1>>| param.val().into_data().try_to_vec::<f32>().unwrap();
+        let values =
+            |param: &Param<Tensor<1>>| param.val().into_data().try_to_vec::<f32>().unwrap();
         let start = |first: usize| {
             device.seed(3);
-            let params = vec![
-                normal([4], 1.0, &device),
-                uniform([4], 1.0, &device),
-            ];
+            let params = vec![normal([4], 1.0, &device), uniform([4], 1.0, &device)];
             draw(&params);
             let found = values(&params[first]);
             (found, values(&params[1 - first]))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use burn::tensor::Device;
-use pelt_hooks::{EncoderShape, Method};
+use pelt_hooks::{EncoderShape, Method, draw};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -50,7 +50,9 @@ impl AdapterConfig {
     pub fn read(path: &Path) -> Result<Self, MethodError> {
         let text = std::fs::read_to_string(path)
             .map_err(|e| MethodError::file(path, format!("cannot be read: {e}")))?;
-        let json = path.extension().is_some_and(|extension| extension == "json");
+        let json = path
+            .extension()
+            .is_some_and(|extension| extension == "json");
         let value: Value = match json {
             true => serde_json::from_str(&text).map_err(|e| e.to_string()),
             false => toml::from_str(&text).map_err(|e| one_line(&e.to_string())),
@@ -62,7 +64,10 @@ impl AdapterConfig {
         };
         let config: Self = parsed.map_err(|e| MethodError::file(path, e.to_string()))?;
         if config.parts.is_empty() {
-            return Err(MethodError::file(path, "parts is empty, expected at least one method"));
+            return Err(MethodError::file(
+                path,
+                "parts is empty, expected at least one method",
+            ));
         }
         Ok(config)
     }
@@ -113,13 +118,9 @@ impl AdapterConfig {
         for part in &self.parts {
             part.validate(shape)?;
         }
-        let mut types = HashSet::new();
-        for part in &self.parts {
-            if !types.insert(part.name()) && part.name() != "bottleneck" {
-                return Err(MethodError::Union(format!(
-                    "a union can have one part of type {}, but this one has more",
-                    part.name()
-                )));
+        for (number, part) in self.parts.iter().enumerate() {
+            for earlier in &self.parts[..number] {
+                stand_together(earlier, part)?;
             }
         }
         Ok(())
@@ -138,10 +139,12 @@ impl AdapterConfig {
         self.validate(shape)?;
         let parts = self.parts.iter().map(|part| part.init(shape, device, rows));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
-        Adapter::new(parts).map_err(|error| MethodError::Union(error.to_string()))
+        let adapter = Adapter::new(parts).map_err(|error| MethodError::Union(error.to_string()))?;
+        draw(&adapter);
+        Ok(adapter)
     }
 
-    /// Number of parameters of each component, gates apart.
+    /// Number of parameters of each component, gates apart. Nothing is drawn or computed.
     ///
     /// # Errors
     /// As [`init`](Self::init).
@@ -176,6 +179,30 @@ impl AdapterConfig {
     }
 }
 
+/// Two bottleneck adapters may stand together at different sites, and other methods only once.
+fn stand_together(one: &PartConfig, other: &PartConfig) -> Result<(), MethodError> {
+    match (one, other) {
+        (PartConfig::Bottleneck(a), PartConfig::Bottleneck(b)) => {
+            let site = match (
+                a.mh_adapter && b.mh_adapter,
+                a.output_adapter && b.output_adapter,
+            ) {
+                (true, _) => "mh_adapter",
+                (_, true) => "output_adapter",
+                (false, false) => return Ok(()),
+            };
+            Err(MethodError::Union(format!(
+                "two bottleneck adapters must be at different sites, but both have {site} = true"
+            )))
+        }
+        _ if one.name() == other.name() => Err(MethodError::Union(format!(
+            "a union can have one part of type {}, but this one has more",
+            one.name()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// A part with one of its settings changed.
 fn with_setting(part: &PartConfig, keys: &[&str], value: Value) -> Result<PartConfig, String> {
     let mut whole = serde_json::to_value(part).map_err(|e| e.to_string())?;
@@ -183,7 +210,10 @@ fn with_setting(part: &PartConfig, keys: &[&str], value: Value) -> Result<PartCo
     for (depth, key) in keys.iter().enumerate() {
         let last = depth + 1 == keys.len();
         let Value::Object(fields) = place else {
-            return Err(format!("{} has no settings of its own", keys[..depth].join(".")));
+            return Err(format!(
+                "{} has no settings of its own",
+                keys[..depth].join(".")
+            ));
         };
         if *key == "type" {
             return Err("the type of a part cannot be changed".into());
@@ -229,12 +259,24 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const SHAPE: EncoderShape = EncoderShape {
+        layers: 2,
+        hidden_size: 32,
+        heads: 4,
+        intermediate_size: 64,
+        vocab_size: 100,
+        max_positions: 64,
+        pooler: true,
+    };
+
     #[test]
     fn a_setting_reaches_its_part_with_and_without_the_methods_name() {
         let mut config = AdapterConfig::preset("unipelt-prompt").unwrap();
         config.set("unipelt.lora.r=4").unwrap();
         config.set("prompt.combine=prefix_after_bos").unwrap();
-        config.set("bottleneck.reduction_factor={default = 16, 0 = 4}").unwrap();
+        config
+            .set("bottleneck.reduction_factor={default = 16, 0 = 4}")
+            .unwrap();
         let Some(PartConfig::Lora(lora)) = config.parts.iter().find(|p| p.name() == "lora") else {
             panic!("no lora");
         };
@@ -260,16 +302,75 @@ mod tests {
 
     #[test]
     fn an_unknown_method_is_answered_with_the_known_ones() {
-        let message = AdapterConfig::preset("unipelt-promt").unwrap_err().to_string();
-        assert!(message.contains("did you mean \"unipelt-prompt\""), "{message}");
+        let message = AdapterConfig::preset("unipelt-promt")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("did you mean \"unipelt-prompt\""),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn every_preset_fits_a_usual_encoder_and_survives_a_file() {
+        for preset in presets() {
+            let config = AdapterConfig::preset(preset.name).unwrap();
+            config.validate(&SHAPE).unwrap();
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(
+                toml::from_str::<AdapterConfig>(&text).unwrap(),
+                config,
+                "{}",
+                preset.name
+            );
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(
+                serde_json::from_str::<AdapterConfig>(&text).unwrap(),
+                config
+            );
+        }
+        let name = AdapterConfig::preset("double-seq-bn").unwrap();
+        assert_eq!(name, AdapterConfig::preset("double_seq_bn").unwrap());
+    }
+
+    #[test]
+    fn parts_of_one_type_stand_together_only_at_different_sites() {
+        let part = |name: &str| AdapterConfig::preset(name).unwrap().parts.remove(0);
+        let refused = |parts| {
+            AdapterConfig { parts }
+                .validate(&SHAPE)
+                .unwrap_err()
+                .to_string()
+        };
+        let message = refused(vec![part("seq_bn"), part("par_bn")]);
+        assert!(message.contains("output_adapter"), "{message}");
+        let message = refused(vec![part("lora"), part("prompt"), part("lora")]);
+        assert!(message.contains("one part of type lora"), "{message}");
+        let mut attention = AdapterConfig::preset("seq_bn").unwrap();
+        attention.set("bottleneck.mh_adapter=true").unwrap();
+        attention.set("bottleneck.output_adapter=false").unwrap();
+        let both = AdapterConfig {
+            parts: vec![part("par_bn"), attention.parts.remove(0)],
+        };
+        both.init(&SHAPE, &Device::flex(), &|_| None).unwrap();
     }
 
     #[test]
     fn a_file_describes_any_union() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("method.toml");
-        std::fs::write(&path, "[[parts]]\ntype = \"lora\"\nr = 2\n[[parts]]\ntype = \"prompt\"\n").unwrap();
+        std::fs::write(
+            &path,
+            "[[parts]]\ntype = \"lora\"\nr = 2\n[[parts]]\ntype = \"prompt\"\n",
+        )
+        .unwrap();
         assert_eq!(AdapterConfig::read(&path).unwrap().parts.len(), 2);
+        let json = folder.path().join("method.json");
+        std::fs::write(&json, r#"{"type": "prefix", "flat": true}"#).unwrap();
+        assert_eq!(
+            AdapterConfig::read(&json).unwrap().parts[0].name(),
+            "prefix"
+        );
         std::fs::write(&path, "type = \"lora\"\nrank = 2\n").unwrap();
         let message = AdapterConfig::read(&path).unwrap_err().to_string();
         assert!(message.contains("rank"), "{message}");

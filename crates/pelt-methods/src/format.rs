@@ -1,12 +1,17 @@
 //! Loading an adapter folder, whoever wrote it.
 
+use std::io::Read;
 use std::path::Path;
 
 use burn::tensor::Device;
 use pelt_hooks::EncoderShape;
+use pelt_prompt::PromptInit;
 use serde_json::Value;
 
-use crate::{Adapter, AdapterConfig, LoadedHead, MethodError, adapterhub, peft};
+use crate::{Adapter, AdapterConfig, LoadedHead, MethodError, PartConfig, adapterhub, peft};
+
+/// The largest configuration that is read, in bytes; usual ones have a few thousand.
+const LARGEST_CONFIG: u64 = 16 * 1024 * 1024;
 
 /// A frozen tensor of the base model by name, without the model's prefix.
 pub type BaseTensors<'a> = &'a dyn Fn(&str) -> Option<Vec<f32>>;
@@ -20,7 +25,7 @@ pub struct Loaded {
     pub config: AdapterConfig,
     /// The weights.
     pub adapter: Adapter,
-    /// The task head that was saved with it.
+    /// The task head that was saved with it. The tensors of a flexible head carry the adapter's name.
     pub head: Option<LoadedHead>,
 }
 
@@ -39,10 +44,14 @@ pub fn load(
     base: BaseTensors<'_>,
 ) -> Result<Loaded, MethodError> {
     let path = folder.join("adapter_config.json");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| MethodError::file(&path, format!("not an adapter folder: {e}")))?;
-    let config: Value = serde_json::from_str(&text)
-        .map_err(|e| MethodError::file(&path, format!("not a JSON file: {e}")))?;
+    if !path.exists() {
+        let message = match folder.join("adapter_fusion_config.json").exists() {
+            true => "AdapterFusion is not supported",
+            false => "not an adapter folder: it has no adapter_config.json",
+        };
+        return Err(MethodError::file(folder, message));
+    }
+    let config = read_json(&path)?;
     let target = Target {
         path: &path,
         folder,
@@ -54,6 +63,21 @@ pub fn load(
         Some(_) => peft::load(&config, &target, base),
         None => adapterhub::load(&config, &target),
     }
+}
+
+/// Reads a JSON file of moderate size.
+pub(crate) fn read_json(path: &Path) -> Result<Value, MethodError> {
+    let unreadable = |e: std::io::Error| MethodError::file(path, format!("cannot be read: {e}"));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut limited = file.take(LARGEST_CONFIG + 1);
+    limited.read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST_CONFIG {
+        let message = format!("expected a configuration of at most {LARGEST_CONFIG} bytes");
+        return Err(MethodError::file(path, message));
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|e| MethodError::file(path, format!("not a JSON file: {e}")))
 }
 
 /// What an adapter is loaded for.
@@ -71,12 +95,37 @@ impl Target<'_> {
         MethodError::file(self.path, message)
     }
 
+    pub fn other_type(&self, made_for: &str) -> MethodError {
+        let model_type = self.model_type;
+        self.error(format!(
+            "the adapter was made for a model of type {made_for}, but this one is {model_type}"
+        ))
+    }
+
+    pub fn other_layers(&self, made_for: usize) -> MethodError {
+        let layers = self.shape.layers;
+        self.error(format!(
+            "the adapter was made for a model with {made_for} layers, but this one has {layers}"
+        ))
+    }
+
+    pub fn check_width(&self, made_for: Option<u64>) -> Result<(), MethodError> {
+        let width = self.shape.hidden_size;
+        match made_for {
+            Some(made_for) if made_for != width as u64 => Err(self.error(format!(
+                "the adapter was made for a model with hidden size {made_for}, but this one has {width}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The parameters of a configuration, about to be overwritten.
     pub fn init(&self, config: &AdapterConfig) -> Result<Adapter, MethodError> {
         let mut config = config.clone();
         for part in &mut config.parts {
-            if let crate::PartConfig::Prompt(prompt) = part {
-                prompt.prompt_init = pelt_prompt::PromptInit::RandomUniform;
+            if let PartConfig::Prompt(prompt) = part {
+                // What the prompt once started from does not matter any more.
+                prompt.prompt_init = PromptInit::RandomUniform;
             }
         }
         config

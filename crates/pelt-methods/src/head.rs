@@ -6,6 +6,7 @@ use std::path::Path;
 use pelt_tensors::{HostTensor, TensorFiles, write_atomically, write_safetensors};
 use serde_json::{Map, Value, json};
 
+use crate::format::read_json;
 use crate::{MethodError, ModelInfo};
 
 /// The tensors of a task head from a file.
@@ -28,22 +29,63 @@ pub fn load_head(folder: &Path) -> Result<Option<LoadedHead>, MethodError> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| MethodError::file(&path, format!("cannot be read: {e}")))?;
-    let config: Value = serde_json::from_str(&text)
-        .map_err(|e| MethodError::file(&path, format!("not a JSON file: {e}")))?;
+    let config = read_json(&path)?;
     let files = TensorFiles::open_folder(folder, &["model_head"])?;
     // A flexible head keeps its settings in an object of its own.
     let settings = match config.get("config") {
-        Some(Value::Object(inner)) => inner,
-        _ => config.as_object().ok_or_else(|| MethodError::file(&path, "expected an object"))?,
+        Some(Value::Object(inner)) => {
+            check_flexible(inner).map_err(|message| MethodError::file(&path, message))?;
+            inner
+        }
+        _ => config
+            .as_object()
+            .ok_or_else(|| MethodError::file(&path, "expected a JSON object"))?,
     };
-    let labels = settings.get("label2id").and_then(Value::as_object).and_then(labels);
+    let labels = settings
+        .get("label2id")
+        .and_then(Value::as_object)
+        .and_then(labels);
     Ok(Some(LoadedHead {
         tensors: files.read_all()?,
         labels,
-        name: config.get("name").and_then(Value::as_str).map(str::to_string),
+        name: config
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_string),
     }))
+}
+
+/// Refuses a flexible head that computes something else than the tensors' names say: only the classification head with
+/// two layers is known, and the names of the two heads that are told apart from it.
+fn check_flexible(settings: &Map<String, Value>) -> Result<(), String> {
+    let usual: Vec<(&str, Value)> = match settings.get("head_type").and_then(Value::as_str) {
+        Some("classification") => vec![
+            ("activation_function", "tanh".into()),
+            ("bias", true.into()),
+            ("layers", 2.into()),
+            ("use_pooler", false.into()),
+        ],
+        Some("question_answering") => vec![("layers", 1.into())],
+        Some("masked_lm") => vec![],
+        other => {
+            return Err(format!(
+                "a head of type {} is not supported",
+                other.unwrap_or("null")
+            ));
+        }
+    };
+    for (field, usual) in usual {
+        match settings.get(field) {
+            None | Some(Value::Null) => {}
+            Some(value) if *value == usual => {}
+            Some(value) => {
+                return Err(format!(
+                    "a head with {field} = {value} is not supported, expected {usual}"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn labels(label2id: &Map<String, Value>) -> Option<Vec<String>> {
@@ -69,12 +111,17 @@ pub fn save_head(
 ) -> Result<(), MethodError> {
     let label2id: Map<String, Value> = match labels {
         Some(labels) => labels.iter().cloned().zip((0..).map(Value::from)).collect(),
-        None => (0..outputs).map(|i| (format!("LABEL_{i}"), i.into())).collect(),
+        None => (0..outputs)
+            .map(|i| (format!("LABEL_{i}"), i.into()))
+            .collect(),
     };
     let flexible = tensors.keys().any(|name| name.starts_with("heads."));
     let mut config = json!({
         "hidden_size": model.hidden_size,
-        "model_class": model.model_class,
+        "model_class": match flexible {
+            true => model.flexible_class(),
+            false => model.model_class.clone(),
+        },
         "model_name": model.model_name,
         "model_type": model.model_type,
         "version": crate::adapterhub::VERSION,

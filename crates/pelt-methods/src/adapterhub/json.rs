@@ -3,114 +3,207 @@
 use pelt_adapter::BottleneckConfig;
 use pelt_lora::LoraConfig;
 use pelt_prefix::PrefixConfig;
-use pelt_prompt::PromptConfig;
+use pelt_prompt::{PromptConfig, PromptInit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::{AdapterConfig, PartConfig};
 
-/// The parts that a file's `config` describes.
-///
-/// Fields that are not known are ignored, and missing ones take the library's defaults, which are ours.
-pub fn from_json(config: &Value) -> Result<AdapterConfig, String> {
-    let parts = match config.get("architecture").and_then(Value::as_str) {
+/// The `architecture` of a part with settings that AdapterHub does not have. The library refuses an architecture that it
+/// does not know, where it would silently ignore a setting.
+const OWN_ARCHITECTURE: &str = "pelt";
+
+/// The parts that a file's `config` describes. Fields that are not known are ignored, and missing ones take the library's
+/// defaults. `versioned` says whether the file names the library's version; older ones spell activations differently.
+pub fn from_json(config: &Value, versioned: bool) -> Result<AdapterConfig, String> {
+    let parts = match architecture(config) {
         Some("union") => {
             let parts = config.get("configs").and_then(Value::as_array);
-            let parts = parts.ok_or("config.configs of a union is missing")?;
-            parts.iter().map(part).collect::<Result<_, _>>()?
+            let parts = parts.ok_or("the entry config.configs of a union is missing")?;
+            let parts: Result<Vec<_>, _> =
+                parts.iter().map(|config| part(config, versioned)).collect();
+            parts?
         }
-        _ => vec![part(config)?],
+        _ => vec![part(config, versioned)?],
     };
     Ok(AdapterConfig { parts })
 }
 
-fn part(config: &Value) -> Result<PartConfig, String> {
-    let fields = config.as_object().ok_or("config is not an object")?;
-    match config.get("architecture").and_then(Value::as_str) {
-        Some("lora") => {
-            refuse(fields, "composition_mode", &["add".into()], "(IA)³ is not supported")?;
-            refuse(fields, "selfattn_lora", &[true.into()], "only LoRA on attention projections with selfattn_lora is")?;
-            refuse(fields, "use_dora", &[false.into()], "DoRA is not supported")?;
-            refuse(fields, "vera_d", &[Value::Null], "VeRA is not supported")?;
-            let mut lora: LoraConfig = known(fields, &LoraConfig::default())?;
-            if fields.get("selfattn_lora") == Some(&false.into()) {
-                lora.attn_matrices.clear();
-            }
-            Ok(PartConfig::Lora(lora))
+fn architecture(config: &Value) -> Option<&str> {
+    config.get("architecture").and_then(Value::as_str)
+}
+
+fn part(config: &Value, versioned: bool) -> Result<PartConfig, String> {
+    let fields = config.as_object().ok_or("config must be an object")?;
+    match architecture(config) {
+        Some("lora") => lora(fields).map(PartConfig::Lora),
+        Some("prefix_tuning") => {
+            refuse(
+                fields,
+                "encoder_prefix",
+                &[true.into()],
+                "a prefix outside the encoder",
+            )?;
+            known(fields, &PrefixConfig::default()).map(PartConfig::Prefix)
         }
-        Some("prefix_tuning") => known::<PrefixConfig>(fields, &PrefixConfig::default()).map(PartConfig::Prefix),
-        Some("prompt_tuning") => known::<PromptConfig>(fields, &PromptConfig::default()).map(PartConfig::Prompt),
+        Some("prompt_tuning") => known(fields, &PromptConfig::default()).map(PartConfig::Prompt),
         None if fields.contains_key("reduction_factor") => {
-            refuse(fields, "phm_layer", &[false.into()], "Compacter is not supported")?;
-            refuse(fields, "inv_adapter", &[Value::Null], "invertible adapters are not supported")?;
-            refuse(fields, "original_ln_after", &[true.into()], "only adapters in front of the layer's own norm are supported")?;
-            refuse(fields, "stochastic_depth", &[0.0.into(), 0.into()], "stochastic depth is not supported")?;
-            known::<BottleneckConfig>(fields, &BottleneckConfig::default()).map(PartConfig::Bottleneck)
+            bottleneck(fields, versioned).map(PartConfig::Bottleneck)
+        }
+        Some(OWN_ARCHITECTURE) => {
+            let mut fields = fields.clone();
+            fields.remove("architecture");
+            serde_json::from_value(fields.into()).map_err(|e| e.to_string())
         }
         Some(other) => Err(format!("the architecture \"{other}\" is not supported")),
         None => Err("config names no architecture, and is no bottleneck adapter".into()),
     }
 }
 
-/// An error unless the field is missing or one of the allowed values.
-fn refuse(fields: &Map<String, Value>, field: &str, allowed: &[Value], why: &str) -> Result<(), String> {
+fn lora(fields: &Map<String, Value>) -> Result<LoraConfig, String> {
+    refuse(fields, "composition_mode", &["add".into()], "(IA)³")?;
+    refuse(fields, "use_dora", &[false.into()], "DoRA")?;
+    refuse(fields, "vera_d", &[], "VeRA")?;
+    refuse(fields, "vera_b", &[], "VeRA")?;
+    let mut fields = fields.clone();
+    // The ways to start differ from ours, and are over once there is a file.
+    fields.remove("init_weights");
+    let mut lora: LoraConfig = known(&fields, &LoraConfig::default())?;
+    if fields.get("selfattn_lora") == Some(&false.into()) {
+        lora.attn_matrices.clear();
+    }
+    Ok(lora)
+}
+
+fn bottleneck(fields: &Map<String, Value>, versioned: bool) -> Result<BottleneckConfig, String> {
+    refuse(fields, "phm_layer", &[false.into()], "Compacter")?;
+    refuse(fields, "inv_adapter", &[], "an invertible adapter")?;
+    refuse(fields, "invertible_adapter", &[], "an invertible adapter")?;
+    refuse(
+        fields,
+        "original_ln_after",
+        &[true.into()],
+        "an adapter behind the layer's own norm",
+    )?;
+    refuse(
+        fields,
+        "stochastic_depth",
+        &[0.0.into(), 0.into()],
+        "stochastic depth",
+    )?;
+    let defaults = BottleneckConfig {
+        original_ln_before: false,
+        ..BottleneckConfig::default()
+    };
+    let mut fields = fields.clone();
+    if let Some(Value::String(non_linearity)) = fields.get_mut("non_linearity")
+        && !versioned
+    {
+        match non_linearity.as_str() {
+            "gelu" => *non_linearity = "gelu_new".into(),
+            "gelu_orig" => *non_linearity = "gelu".into(),
+            _ => {}
+        }
+    }
+    known(&fields, &defaults)
+}
+
+/// An error unless the field is missing, null or one of the allowed values.
+fn refuse(
+    fields: &Map<String, Value>,
+    field: &str,
+    allowed: &[Value],
+    what: &str,
+) -> Result<(), String> {
     match fields.get(field) {
         None | Some(Value::Null) => Ok(()),
         Some(value) if allowed.contains(value) => Ok(()),
-        Some(value) => Err(format!("{why} ({field} is {value})")),
+        Some(value) => Err(format!("{what} is not supported ({field} is {value})")),
     }
 }
 
 /// Only the fields that our configuration has, over the defaults.
-fn known<C: Serialize + DeserializeOwned>(fields: &Map<String, Value>, defaults: &C) -> Result<C, String> {
+fn known<C: Serialize + DeserializeOwned>(
+    fields: &Map<String, Value>,
+    defaults: &C,
+) -> Result<C, String> {
     let defaults = serde_json::to_value(defaults).map_err(|e| e.to_string())?;
     let mut ours = defaults.as_object().cloned().unwrap_or_default();
     for (name, value) in fields {
-        let optional = name == "prompt_init_text";
-        let present = ours.contains_key(name) || optional;
-        if present && !(value.is_null() && !optional) {
+        // Left out of ours where there is none.
+        let present = ours.contains_key(name) || name == "prompt_init_text";
+        if present && !value.is_null() {
             ours.insert(name.clone(), value.clone());
         }
     }
-    serde_json::from_value(ours.into()).map_err(|e| e.to_string())
+    serde_json::from_value(ours.into()).map_err(|e| format!("config: {e}"))
 }
 
 /// What the library writes for this configuration.
-pub fn to_json(config: &AdapterConfig) -> Result<Value, String> {
+pub fn to_json(config: &AdapterConfig) -> Result<Value, serde_json::Error> {
     match config.parts.as_slice() {
         [part] => part_json(part),
         parts => {
-            let parts = parts.iter().map(part_json).collect::<Result<Vec<_>, _>>()?;
-            Ok(json!({ "architecture": "union", "configs": parts }))
+            let parts: Result<Vec<_>, _> = parts.iter().map(part_json).collect();
+            Ok(json!({ "architecture": "union", "configs": parts? }))
         }
     }
 }
 
-fn part_json(part: &PartConfig) -> Result<Value, String> {
-    let ours = serde_json::to_value(part).map_err(|e| e.to_string())?;
+fn part_json(part: &PartConfig) -> Result<Value, serde_json::Error> {
+    let ours = serde_json::to_value(part)?;
     let mut ours = ours.as_object().cloned().unwrap_or_default();
-    ours.remove("type");
-    // Fields of ours that the library does not have may only hold what it does anyway.
-    let own: &[(&str, Value)] = match part {
-        PartConfig::Lora(_) => &[
-            ("attn_output_lora", json!(false)),
-            ("pooler_lora", json!(false)),
-            ("use_rslora", json!(false)),
-            ("bias", json!("none")),
-            ("init", Value::Null),
-        ],
-        PartConfig::Prefix(_) => &[("shift_positions", json!(false)), ("init", Value::Null)],
-        PartConfig::Prompt(_) => &[("word_embeddings", json!(false))],
-        PartConfig::Bottleneck(_) => &[],
-    };
-    for (field, allowed) in own {
-        let value = ours.remove(*field).unwrap_or_default();
-        if !allowed.is_null() && value != *allowed {
-            return Err(format!("AdapterHub's format cannot say {field} = {value}"));
-        }
+    // How parameters started is of no use once they are trained.
+    ours.remove("init");
+    let own = own_fields(part);
+    if own
+        .iter()
+        .any(|(field, usual)| ours.get(*field) != Some(usual))
+    {
+        ours.insert("architecture".into(), OWN_ARCHITECTURE.into());
+        return Ok(ours.into());
     }
-    let mut out = match part {
+    ours.remove("type");
+    for (field, _) in own {
+        ours.remove(field);
+    }
+    let mut out = library_fields(part);
+    for (name, value) in ours {
+        let value = as_written(&name, value);
+        out.insert(name, value);
+    }
+    match part {
+        PartConfig::Lora(lora) if lora.attn_matrices.is_empty() => {
+            out.insert("selfattn_lora".into(), false.into());
+        }
+        // The library knows two ways to start.
+        PartConfig::Prompt(prompt) if prompt.prompt_init != PromptInit::FromString => {
+            out.insert("prompt_init".into(), "random_uniform".into());
+        }
+        _ => {}
+    }
+    Ok(out.into())
+}
+
+/// Fields that AdapterHub does not have, with the value that describes what it does.
+fn own_fields(part: &PartConfig) -> Vec<(&'static str, Value)> {
+    match part {
+        PartConfig::Lora(_) => vec![
+            ("attn_output_lora", false.into()),
+            ("pooler_lora", false.into()),
+            ("use_rslora", false.into()),
+            ("bias", "none".into()),
+        ],
+        PartConfig::Prefix(_) => vec![("shift_positions", false.into())],
+        PartConfig::Prompt(_) => vec![("word_embeddings", false.into())],
+        PartConfig::Bottleneck(_) => vec![],
+    }
+}
+
+/// Fields that the library writes and we do not have.
+fn library_fields(part: &PartConfig) -> Map<String, Value> {
+    let fields = match part {
         PartConfig::Lora(_) => json!({
             "architecture": "lora",
             "composition_mode": "add",
@@ -152,18 +245,10 @@ fn part_json(part: &PartConfig) -> Result<Value, String> {
             "stochastic_depth": 0.0,
         }),
     };
-    if let Value::Object(fields) = &mut out {
-        for (name, value) in ours {
-            fields.insert(name.clone(), as_written(&name, value));
-        }
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
     }
-    if let PartConfig::Prompt(prompt) = part {
-        // The library knows two ways to start; a trained prompt no longer depends on it.
-        if prompt.prompt_init != pelt_prompt::PromptInit::FromString {
-            out["prompt_init"] = "random_uniform".into();
-        }
-    }
-    Ok(out)
 }
 
 /// The library writes whole numbers without a point, except where its default has one.
@@ -174,11 +259,12 @@ fn as_written(name: &str, value: Value) -> Value {
             Some(x) if x.fract() == 0.0 && x.abs() < 1e15 => (x as i64).into(),
             _ => value,
         },
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| (key.clone(), as_written("", value.clone())))
-            .collect::<Map<_, _>>()
-            .into(),
+        Value::Object(map) => {
+            let entries = map
+                .iter()
+                .map(|(key, value)| (key.clone(), as_written("", value.clone())));
+            entries.collect::<Map<_, _>>().into()
+        }
         _ => value,
     }
 }

@@ -18,18 +18,37 @@ pub struct ModelInfo {
     pub model_type: String,
     /// Name or path of the model.
     pub model_name: String,
-    /// The transformers class, e.g. `BertForSequenceClassification`.
+    /// The transformers class, e.g. `BertForSequenceClassification`; tensors of a bare `BertModel` have no prefix.
     pub model_class: String,
     /// Width of a hidden state.
     pub hidden_size: usize,
 }
 
+impl ModelInfo {
+    /// What the names of the encoder's tensors begin with.
+    fn prefix(&self) -> String {
+        match self.model_class.as_str() {
+            "BertModel" | "RobertaModel" => String::new(),
+            _ => format!("{}.", self.model_type),
+        }
+    }
+
+    /// The class that has flexible heads.
+    pub(crate) fn flexible_class(&self) -> String {
+        match self.model_type.as_str() {
+            "roberta" => "RobertaAdapterModel".into(),
+            _ => "BertAdapterModel".into(),
+        }
+    }
+}
+
 /// Writes `adapter_config.json` and `adapter.safetensors`.
 ///
-/// A prefix is written once, under its model-level name, which the library reads back.
+/// A prefix is written once, under its model-level name, which the library reads back. A part with settings that the
+/// library does not have gets an architecture that the library refuses, so that it never computes something else.
 ///
 /// # Errors
-/// If the format cannot express the configuration, or a file cannot be written.
+/// If a file cannot be written.
 pub fn save(
     folder: &Path,
     name: &str,
@@ -38,14 +57,27 @@ pub fn save(
     model: &ModelInfo,
 ) -> Result<(), MethodError> {
     let path = folder.join("adapter_config.json");
-    let described = to_json(config).map_err(|message| MethodError::file(&path, message))?;
+    let described = to_json(config).map_err(|e| {
+        MethodError::file(&path, format!("the configuration cannot be written: {e}"))
+    })?;
     let values = values(adapter);
     let mut tensors = BTreeMap::new();
     for param in adapter.named_params() {
-        let value = values[&param.id].clone().into_data().try_to_vec_as::<f32>();
-        let value = value.map_err(|e| MethodError::file(&path, format!("cannot read {}: {e:?}", param.name)))?;
-        let full = format!("{}.{}", model.model_type, param.name.replace(ADAPTER, name));
-        tensors.insert(full, HostTensor::new(param.shape.clone(), param.to_file(value))?);
+        let value = values
+            .get(&param.id)
+            .map(|value| value.clone().into_data().try_to_vec_as::<f32>());
+        let Some(Ok(value)) = value else {
+            let message = format!(
+                "the values of {} cannot be read from the device",
+                param.name
+            );
+            return Err(MethodError::file(&path, message));
+        };
+        let full = format!("{}{}", model.prefix(), param.name.replace(ADAPTER, name));
+        tensors.insert(
+            full,
+            HostTensor::new(param.shape.clone(), param.to_file(value))?,
+        );
     }
     let json = json!({
         "config": described,
