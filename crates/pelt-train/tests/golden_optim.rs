@@ -1,4 +1,5 @@
 //! Twenty AdamW steps against PyTorch, step by step.
+#![allow(clippy::unwrap_used)] // A test may end in a panic.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
