@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use burn::tensor::Device;
 use pelt_hooks::{ADAPTER, EncoderShape, Method};
 use pelt_lora::{AttnMatrix, LoraConfig};
+use pelt_testkit::adapter_shapes;
 
 const TINY: EncoderShape = EncoderShape {
     layers: 2,
@@ -22,25 +22,6 @@ const TINY: EncoderShape = EncoderShape {
 
 type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// Names and shapes in a fixture's file, the head and the model's own prefix left out.
-fn in_file(case: &str) -> Shapes {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../pelt-testkit/fixtures/cases/adapters")
-        .join(case)
-        .join("adapter/adapter.safetensors");
-    let bytes = std::fs::read(path).unwrap();
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-    let tensors = header.tensors();
-    assert!(!tensors.is_empty());
-    tensors
-        .into_iter()
-        .map(|(name, info)| {
-            let name = name.strip_prefix("bert.").unwrap().to_string();
-            (name, info.shape.clone())
-        })
-        .collect()
-}
-
 fn of_method(method: &impl Method) -> Shapes {
     method
         .named_params()
@@ -53,7 +34,7 @@ fn of_method(method: &impl Method) -> Shapes {
 fn names_and_shapes_equal_the_fixtures() {
     let check = |case: &str, config: LoraConfig| {
         let lora = config.init(&TINY, &Device::flex()).unwrap();
-        assert_eq!(of_method(&lora), in_file(case), "{case}");
+        assert_eq!(of_method(&lora), adapter_shapes(case), "{case}");
     };
     let base = LoraConfig::default;
     check("bert_cls_lora", base());
