@@ -1,7 +1,5 @@
 //! Predictions and metrics.
 
-use std::collections::BTreeMap;
-
 use burn::module::Module;
 use pelt_data::Label;
 use pelt_hooks::{Method, PackedBatch, Pass, Sequence};
@@ -124,17 +122,4 @@ fn argmax(values: &[f32]) -> usize {
         }
     }
     best
-}
-
-impl Examples {
-    /// Number of rows for each class, by class number.
-    pub fn class_counts(&self) -> BTreeMap<usize, usize> {
-        let mut counts = BTreeMap::new();
-        for label in &self.labels {
-            if let Label::Class(class) = label {
-                *counts.entry(*class).or_insert(0) += 1;
-            }
-        }
-        counts
-    }
 }
