@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Tensor;
-use pelt_encoder::{Architecture, Checkpoint, Head, HeadConfig, HeadKind, RowsRead};
+use pelt_encoder::{Architecture, Checkpoint, Head, HeadConfig, HeadKind, RowsRead, first_rows};
 use pelt_hooks::{Hidden, PackedBatch, Packing, Pass, Sequence};
 use pelt_methods::{Adapter, AdapterConfig, LoadedHead};
 use pelt_tensors::{HostIntTensor, HostTensor, TensorFiles, write_safetensors};
@@ -190,16 +190,6 @@ fn head_of(loaded: &LoadedHead, name: &str, base: &Base, folder: &Path) -> Resul
     let width = base.encoder.shape().hidden_size;
     Head::from_tensors(&loaded.tensors, name, width, &device())
         .map_err(|message| anyhow::anyhow!("{}: {message}", folder.display()))
-}
-
-fn first_rows(hidden: &Hidden) -> Hidden {
-    let rows = hidden.packing.first_rows();
-    let count = rows.len();
-    let index = Tensor::from_data(burn::tensor::TensorData::new(rows, [count]), &device());
-    Hidden {
-        values: hidden.values.clone().select(0, index),
-        packing: hidden.packing.one_row_each(),
-    }
 }
 
 fn host(tensor: Tensor<2>) -> Result<HostTensor> {

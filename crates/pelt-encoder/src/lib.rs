@@ -17,3 +17,4 @@ pub use config::{Activation, Architecture, EncoderConfig};
 pub use encoder::{Encoder, RowsRead};
 pub use error::EncoderError;
 pub use head::{Head, HeadConfig, HeadKind};
+pub use layer::first_rows;

@@ -5,6 +5,7 @@
 //! instead. All operations work on packed rows (`[tokens, width]`, no padding).
 
 mod activation;
+mod adamw;
 mod attention;
 mod dropout;
 #[cfg(feature = "flex")]
@@ -15,6 +16,7 @@ mod loss;
 mod norm;
 
 pub use activation::gelu;
+pub use adamw::{AdamWStep, adamw, sum_of_squares};
 pub use attention::{AttentionLayout, attention};
 pub use dropout::dropout;
 pub use linear::Linear;

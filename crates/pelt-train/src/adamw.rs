@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use pelt_hooks::{NamedParam, ParamGradients, ParamValues};
+use pelt_ops::{AdamWStep, adamw, sum_of_squares};
 
 /// Which parameters weight decay applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,24 +74,28 @@ impl AdamW {
         }
     }
 
-    /// New values of `params` after one step. A parameter without a gradient stays as it is.
+    /// New values of `params` after one step with the gradients times `gradient_scale`. A parameter without a gradient
+    /// stays as it is.
     pub fn step(
         &mut self,
         params: &[NamedParam],
         mut values: ParamValues,
         mut gradients: ParamGradients,
+        gradient_scale: f64,
         learning_rate: f64,
     ) -> ParamValues {
-        let AdamWConfig {
-            beta_1,
-            beta_2,
-            epsilon,
-            weight_decay,
-            decay,
-        } = self.config;
+        let config = self.config;
         self.steps += 1;
-        let correction_1 = 1.0 - beta_1.powi(self.steps as i32);
-        let correction_2 = 1.0 - beta_2.powi(self.steps as i32);
+        let correction_1 = 1.0 - config.beta_1.powi(self.steps as i32);
+        let mut step = AdamWStep {
+            gradient_scale,
+            beta_1: config.beta_1,
+            beta_2: config.beta_2,
+            epsilon: config.epsilon,
+            rate: learning_rate / correction_1,
+            correction_2: 1.0 - config.beta_2.powi(self.steps as i32),
+            decay: 1.0,
+        };
         let mut updated = ParamValues::new();
         for param in params {
             let (Some(value), Some(gradient)) =
@@ -98,45 +103,36 @@ impl AdamW {
             else {
                 continue;
             };
-            let [first, second] = match self.moments.remove(&param.name) {
+            let moments = match self.moments.remove(&param.name) {
                 Some(moments) => moments,
                 None => [gradient.zeros_like(), gradient.zeros_like()],
             };
-            let first = first * beta_1 + gradient.clone() * (1.0 - beta_1);
-            let second = second * beta_2 + gradient.powi_scalar(2) * (1.0 - beta_2);
-            let root = (second.clone() / correction_2).sqrt() + epsilon;
-            let update = first.clone() / root * (learning_rate / correction_1);
-            let value = match decay == Decay::Everything || decays(&param.name) {
-                true => value * (1.0 - learning_rate * weight_decay),
-                false => value,
+            step.decay = match config.decay == Decay::Everything || decays(&param.name) {
+                true => 1.0 - learning_rate * config.weight_decay,
+                false => 1.0,
             };
-            updated.insert(param.id, value - update);
-            self.moments.insert(param.name.clone(), [first, second]);
+            let (value, moments) = adamw(value, gradient, moments, &step);
+            updated.insert(param.id, value);
+            self.moments.insert(param.name.clone(), moments);
         }
         updated
     }
 }
 
-/// Scales all gradients by `min(1, max_norm / (norm + 1e-6))`, where `norm` is the L2 norm over all of them together,
-/// and returns that norm. `max_norm` 0 leaves them as they are.
-pub fn clip_gradients(gradients: &mut ParamGradients, max_norm: f64) -> f64 {
-    let mut squares: Vec<f64> = gradients
-        .values()
-        .map(|gradient| {
-            let square: f32 = gradient.clone().powi_scalar(2).sum().into_scalar();
-            f64::from(square)
-        })
-        .collect();
+/// The L2 norm over all gradients together.
+pub fn gradient_norm(gradients: &ParamGradients) -> f64 {
+    let mut squares: Vec<f64> = gradients.values().map(sum_of_squares).collect();
     // A hash map has no order; sorted summands make the sum the same in every run.
     squares.sort_by(f64::total_cmp);
-    let norm = squares.iter().sum::<f64>().sqrt();
-    let scale = max_norm / (norm + 1e-6);
-    if max_norm > 0.0 && scale < 1.0 {
-        for gradient in gradients.values_mut() {
-            *gradient = gradient.clone() * scale;
-        }
+    squares.iter().sum::<f64>().sqrt()
+}
+
+/// What gradients of this norm are multiplied by: `min(1, max_norm / (norm + 1e-6))`, and 1 if `max_norm` is 0.
+pub fn clipping_scale(norm: f64, max_norm: f64) -> f64 {
+    match max_norm > 0.0 {
+        true => (max_norm / (norm + 1e-6)).min(1.0),
+        false => 1.0,
     }
-    norm
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod schedule;
 mod state;
 mod trainer;
 
-pub use adamw::{AdamW, AdamWConfig, Decay, clip_gradients, decays};
+pub use adamw::{AdamW, AdamWConfig, Decay, clipping_scale, decays, gradient_norm};
 pub use config::{EvaluateEvery, TrainConfig};
 pub use error::TrainError;
 pub use evaluate::{Examples, evaluate, predict};

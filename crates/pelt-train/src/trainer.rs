@@ -10,7 +10,7 @@ use pelt_hooks::{Method, NamedParam, PackedBatch, ParamGradients, Pass, gradient
 use pelt_metrics::Metric;
 use pelt_ops::{cross_entropy, mean_squared_error};
 
-use crate::adamw::clip_gradients;
+use crate::adamw::{clipping_scale, gradient_norm};
 use crate::evaluate::evaluate;
 use crate::record::Record;
 use crate::state::{self, CHECKPOINT_FILE, Counters, State};
@@ -209,9 +209,11 @@ impl Trainer<'_> {
             };
             add(&mut total, gradients(&model, &scaled.backward()));
         }
-        let gradient_norm = clip_gradients(&mut total, self.config.max_grad_norm);
+        let gradient_norm = gradient_norm(&total);
         place.check("the gradient norm", gradient_norm, first_batch)?;
-        let updated = state.optimizer.step(params, values(&model), total, rate);
+        let scale = clipping_scale(gradient_norm, self.config.max_grad_norm);
+        let optimizer = &mut state.optimizer;
+        let updated = optimizer.step(params, values(&model), total, scale, rate);
         let report = StepReport {
             step: place.step + 1,
             total_steps: 0,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use pelt_encoder::{Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, RowsRead};
+use pelt_encoder::{
+    Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, RowsRead, first_rows,
+};
 use pelt_hooks::{ADAPTER, Hidden, Method, NamedParam, PackedBatch, Pass, Sequence, gradients};
 use pelt_methods::{Adapter, AdapterConfig};
 use pelt_ops::{cross_entropy, mean_squared_error};
@@ -366,16 +368,6 @@ fn compare_hidden(
             .copy_from_slice(&packed[range.start * width..range.end * width]);
     }
     outputs("last_hidden_state", &padded, expected);
-}
-
-fn first_rows(hidden: &Hidden) -> Hidden {
-    let rows = hidden.packing.first_rows();
-    let count = rows.len();
-    let index = Tensor::from_data(TensorData::new(rows, [count]), &Device::flex());
-    Hidden {
-        values: hidden.values.clone().select(0, index),
-        packing: hidden.packing.one_row_each(),
-    }
 }
 
 /// Observed gates under the fixture's names, `LAYER.PLACE`; the columns of LoRA's are query, key, value.

@@ -1,5 +1,6 @@
 //! Kernels for the Flex backend: forward and hand-written backward, `f32` only.
 
+pub(crate) mod adamw;
 pub(crate) mod attention;
 mod buffer;
 pub(crate) mod dropout;

@@ -81,6 +81,22 @@ pub(crate) fn run<O: FlexOp<N>, const N: usize, const D: usize>(
     })
 }
 
+/// The Flex tensor in a tensor that is not under autodiff.
+///
+/// # Panics
+/// If it is, or on another backend.
+pub(crate) fn into_flex(tensor: Tensor<1>) -> FlexTensor {
+    plain(tensor.into_dispatch())
+}
+
+/// The other way round.
+pub(crate) fn from_flex(tensor: FlexTensor) -> Tensor<1> {
+    Tensor::from_dispatch(DispatchTensor {
+        kind: DispatchTensorKind::Flex(BackendTensor::Float(tensor)),
+        autodiff: DispatchAutodiffContext::Disabled,
+    })
+}
+
 fn plain(input: DispatchTensor) -> FlexTensor {
     match input.kind {
         DispatchTensorKind::Flex(tensor) => tensor.float(),

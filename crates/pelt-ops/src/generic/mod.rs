@@ -7,6 +7,8 @@ mod attention;
 pub use attention::attention;
 use burn::tensor::{Distribution, Tensor};
 
+use crate::AdamWStep;
+
 /// What [`gelu`](crate::gelu) computes.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     burn::tensor::activation::gelu(x)
@@ -41,4 +43,22 @@ pub fn layer_norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64
 /// `x`: `[rows, in]`; `weight`: `[in, out]`; `bias`: `[out]`; result: `[rows, out]`.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     x.matmul(weight) + bias.unsqueeze()
+}
+
+/// What [`adamw`](crate::adamw) computes.
+///
+/// # Shapes
+/// All `[entries]`.
+pub fn adamw(
+    value: Tensor<1>,
+    gradient: Tensor<1>,
+    [first, second]: [Tensor<1>; 2],
+    step: &AdamWStep,
+) -> (Tensor<1>, [Tensor<1>; 2]) {
+    let gradient = gradient * step.gradient_scale;
+    let first = first * step.beta_1 + gradient.clone() * (1.0 - step.beta_1);
+    let second = second * step.beta_2 + gradient.powi_scalar(2) * (1.0 - step.beta_2);
+    let root = (second.clone() / step.correction_2).sqrt() + step.epsilon;
+    let value = value * step.decay - first.clone() / root * step.rate;
+    (value, [first, second])
 }

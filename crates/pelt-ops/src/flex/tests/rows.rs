@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flex::{dropout::Dropout, gelu::Gelu, linear::Linear, mask::Mask, norm::LayerNorm, run};
-use crate::{gelu, generic};
+use crate::{AdamWStep, adamw, gelu, generic, sum_of_squares};
 
 fn flat(row: &Tensor<2>) -> Tensor<1> {
     let [_, width] = row.dims();
@@ -228,4 +228,34 @@ fn an_input_that_is_used_again_is_left_as_it_was() {
     ];
     let _ = residual_kernel(&inputs);
     x.to_data().assert_eq(&before, true);
+}
+
+#[test]
+fn the_update_of_adamw_is_the_generic_one() {
+    for count in [1, 7, 40_000] {
+        let part = |seed| noise(1, count, seed).reshape([count]);
+        let start = || [part(3) * 0.01, part(4).powi_scalar(2) * 0.01];
+        let step = AdamWStep {
+            gradient_scale: 0.7,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            rate: 3e-3,
+            correction_2: 0.02,
+            decay: 0.99,
+        };
+        let (found, found_moments) = adamw(part(1), part(2), start(), &step);
+        let (expected, expected_moments) = generic::adamw(part(1), part(2), start(), &step);
+        let row = |tensor: Tensor<1>| tensor.reshape([1, count]);
+        assert_close(&row(found), &row(expected), "value");
+        for (found, expected) in found_moments.into_iter().zip(expected_moments) {
+            assert_close(&row(found), &row(expected), "moment");
+        }
+        let squares = sum_of_squares(&part(5));
+        let expected: f64 = part(5).into_data().iter::<f64>().map(|x| x * x).sum();
+        assert!(
+            (squares - expected).abs() <= 1e-9 * (1.0 + expected),
+            "{squares} {expected}"
+        );
+    }
 }
