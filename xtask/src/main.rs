@@ -1,8 +1,9 @@
-//! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask test` and `cargo xtask demo`.
+//! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask test`, `cargo xtask demo` and `cargo xtask bench`.
 
 // This program talks to a person at a terminal; printing is its purpose.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod cargo;
 mod demo;
 mod test;
@@ -28,6 +29,8 @@ enum Command {
     Test(test::Arguments),
     /// Fetch a real encoder and real sentences, adapt the one to the other, and print what was learned.
     Demo(demo::Arguments),
+    /// Measure speed and memory.
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -26,6 +26,7 @@ const EXIT_USER: i32 = 2;
 const EXIT_INTERNAL: i32 = 70;
 
 fn main() {
+    pelt_ops::keep_freed_memory();
     let cli = Cli::parse();
     // A library's panic becomes one sentence below; the default report would come on top of it.
     std::panic::set_hook(Box::new(|_| {}));

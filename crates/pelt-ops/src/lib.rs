@@ -13,7 +13,10 @@ mod flex;
 pub mod generic;
 mod linear;
 mod loss;
+mod memory;
 mod norm;
+#[cfg(feature = "profile")]
+pub mod profile;
 
 pub use activation::gelu;
 pub use adamw::{AdamWStep, adamw, sum_of_squares};
@@ -21,4 +24,5 @@ pub use attention::{AttentionLayout, attention};
 pub use dropout::dropout;
 pub use linear::Linear;
 pub use loss::{cross_entropy, mean_squared_error};
+pub use memory::keep_freed_memory;
 pub use norm::LayerNorm;

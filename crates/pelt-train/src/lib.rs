@@ -9,6 +9,7 @@ mod error;
 mod evaluate;
 mod model;
 mod observer;
+mod prefetch;
 mod record;
 mod schedule;
 mod state;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use pelt_data::{Label, shuffled_order};
-use pelt_hooks::{Method, NamedParam, PackedBatch, ParamGradients, Pass, gradients, load, values};
+use burn::tensor::Tensor;
+use pelt_hooks::{Method, NamedParam, ParamGradients, Pass, gradients, load, values};
 use pelt_metrics::Metric;
 use pelt_ops::{cross_entropy, mean_squared_error};
 
 use crate::adamw::{clipping_scale, gradient_norm};
 use crate::evaluate::evaluate;
+use crate::prefetch::{Labels, StepData, prefetched};
 use crate::record::Record;
 use crate::state::{self, CHECKPOINT_FILE, Counters, State};
 use crate::{
@@ -107,45 +107,49 @@ impl Trainer<'_> {
         let started = Instant::now();
         let seconds_before = state.counters.seconds;
         let mut stopped_early = self.out_of_patience(&state.counters);
-        let mut order = (usize::MAX, Vec::new());
-        while state.counters.step < total_steps && !stopped_early {
-            let epoch = state.counters.step / steps_per_epoch;
-            if order.0 != epoch {
-                order = (epoch, shuffled_order(rows, self.config.seed, epoch as u64));
-            }
-            let place = Place {
-                step: state.counters.step,
-                epoch,
-                step_in_epoch: state.counters.step % steps_per_epoch,
-            };
-            let rate = schedule.rate(place.step);
-            let mut report;
-            (model, report) =
-                self.step(model, &mut state, &params, &order.1, &place, rate, &device)?;
-            report.total_steps = total_steps;
-            state.counters.step += 1;
-            record.step(&report)?;
-            observer.on_step(&report);
+        let steps = match stopped_early {
+            true => 0..0,
+            false => state.counters.step..total_steps,
+        };
+        model = prefetched(self.train, self.config, &device, steps, |data| {
+            for data in data {
+                let place = Place {
+                    step: state.counters.step,
+                    epoch: state.counters.step / steps_per_epoch,
+                    step_in_epoch: state.counters.step % steps_per_epoch,
+                };
+                let rate = schedule.rate(place.step);
+                let mut report;
+                (model, report) = self.step(model, &mut state, &params, data, &place, rate)?;
+                report.total_steps = total_steps;
+                state.counters.step += 1;
+                record.step(&report)?;
+                observer.on_step(&report);
 
-            let step = state.counters.step;
-            let last = step == total_steps;
-            let due = match self.config.evaluate_every {
-                EvaluateEvery::Epoch => step.is_multiple_of(steps_per_epoch),
-                EvaluateEvery::Steps(every) => step.is_multiple_of(every) || last,
-            };
-            if let Some(development) = self.development.filter(|_| due) {
-                let report = self.evaluation(&model, development, &mut state, epoch)?;
-                record.evaluation(&report)?;
-                observer.on_evaluation(&report);
-                stopped_early = self.out_of_patience(&state.counters);
+                let step = state.counters.step;
+                let last = step == total_steps;
+                let due = match self.config.evaluate_every {
+                    EvaluateEvery::Epoch => step.is_multiple_of(steps_per_epoch),
+                    EvaluateEvery::Steps(every) => step.is_multiple_of(every) || last,
+                };
+                if let Some(development) = self.development.filter(|_| due) {
+                    let report = self.evaluation(&model, development, &mut state, place.epoch)?;
+                    record.evaluation(&report)?;
+                    observer.on_evaluation(&report);
+                    stopped_early = self.out_of_patience(&state.counters);
+                }
+                let every = self.config.checkpoint_every;
+                if every.is_some_and(|every| step.is_multiple_of(every)) {
+                    state.counters.seconds = seconds_before + started.elapsed().as_secs_f64();
+                    state::save(&checkpoint, &state, &params, &values(&model), self.identity)?;
+                    observer.on_checkpoint(step);
+                }
+                if stopped_early {
+                    break;
+                }
             }
-            let every = self.config.checkpoint_every;
-            if every.is_some_and(|every| step.is_multiple_of(every)) {
-                state.counters.seconds = seconds_before + started.elapsed().as_secs_f64();
-                state::save(&checkpoint, &state, &params, &values(&model), self.identity)?;
-                observer.on_checkpoint(step);
-            }
-        }
+            Ok::<_, TrainError>(model)
+        })?;
         let counters = state.counters;
         if let Some(best) = state.best {
             model = load(model, best);
@@ -171,39 +175,32 @@ impl Trainer<'_> {
     }
 
     /// One optimiser step over one or several batches.
-    #[allow(clippy::too_many_arguments)] // The loop's own variables, passed on in one place.
     fn step<M: Method>(
         &self,
         model: PeftModel<M>,
         state: &mut State,
         params: &[NamedParam],
-        order: &[usize],
+        data: StepData,
         place: &Place,
         rate: f64,
-        device: &Device,
     ) -> Result<(PeftModel<M>, StepReport), TrainError> {
         let started = Instant::now();
-        let accumulation = self.config.gradient_accumulation;
-        let first_batch = place.step_in_epoch * accumulation;
-        let group: Vec<&[usize]> = order
-            .chunks(self.config.batch_size)
-            .skip(first_batch)
-            .take(accumulation)
-            .collect();
-        let rows: usize = group.iter().map(|batch| batch.len()).sum();
+        let StepData {
+            batches,
+            rows,
+            tokens,
+        } = data;
+        let first_batch = place.step_in_epoch * self.config.gradient_accumulation;
         let mut total = ParamGradients::new();
-        let (mut loss, mut tokens) = (0.0, 0);
-        for (index, batch) in group.iter().enumerate() {
-            let share = batch.len() as f64 / rows as f64;
-            let packed = PackedBatch::new(batch.iter().map(|row| &self.train.sequences[*row]));
-            tokens += packed.packing.tokens();
+        let mut loss = 0.0;
+        for (index, batch) in batches.into_iter().enumerate() {
+            let share = batch.packed.packing.sequences() as f64 / rows as f64;
             let pass = Pass::train(pass_seed(self.config.seed, place.step, index));
-            let labels: Vec<Label> = batch.iter().map(|row| self.train.labels[*row]).collect();
-            let batch_loss = batch_loss(model.forward(&packed, &pass)?, &labels, device);
+            let batch_loss = batch_loss(model.forward(&batch.packed, &pass)?, batch.labels);
             let value: f32 = batch_loss.clone().into_scalar();
             place.check("the loss", f64::from(value), first_batch + index)?;
             loss += f64::from(value) * share;
-            let scaled = match accumulation {
+            let scaled = match self.config.gradient_accumulation {
                 1 => batch_loss,
                 _ => batch_loss * share,
             };
@@ -286,25 +283,10 @@ impl Place {
     }
 }
 
-fn batch_loss(logits: Tensor<2>, labels: &[Label], device: &Device) -> Tensor<1> {
-    let rows = labels.len();
-    let mut classes = vec![];
-    let mut scores = vec![];
-    for label in labels {
-        match label {
-            Label::Class(class) => classes.push(*class as i64),
-            Label::Score(score) => scores.push(*score),
-        }
-    }
-    match scores.is_empty() {
-        true => {
-            let classes = Tensor::<1, Int>::from_data(TensorData::new(classes, [rows]), device);
-            cross_entropy(logits, classes)
-        }
-        false => {
-            let scores = Tensor::<1>::from_data(TensorData::new(scores, [rows]), device);
-            mean_squared_error(logits, scores)
-        }
+fn batch_loss(logits: Tensor<2>, labels: Labels) -> Tensor<1> {
+    match labels {
+        Labels::Classes(classes) => cross_entropy(logits, classes),
+        Labels::Scores(scores) => mean_squared_error(logits, scores),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: the tool's main job from end to end, on a real encoder and real sentences.
 
-mod assets;
+pub mod assets;
 mod checksum;
 mod pelt;
 mod python;
@@ -115,7 +115,7 @@ fn report(
     Ok(())
 }
 
-fn default_cache() -> Result<PathBuf> {
+pub fn default_cache() -> Result<PathBuf> {
     let variable = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -14,6 +14,18 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Tensor};
 
+/// The value of an expression; with the feature `profile` its time is added to that of an operation.
+macro_rules! timed {
+    ($op:ty, $direction:ident, $work:expr) => {{
+        #[cfg(feature = "profile")]
+        let value =
+            crate::profile::measured::<$op, _>(crate::profile::Direction::$direction, || $work);
+        #[cfg(not(feature = "profile"))]
+        let value = $work;
+        value
+    }};
+}
+
 /// A tensor of the Flex backend.
 pub(crate) type FlexTensor = FloatTensor<Flex>;
 
@@ -66,7 +78,8 @@ pub(crate) fn run<O: FlexOp<N>, const N: usize, const D: usize>(
         .fold(DispatchAutodiffContext::Disabled, |all, one| all.merge(one));
     let kind = match context {
         DispatchAutodiffContext::Disabled => {
-            let (output, _) = op.forward(inputs.map(plain), [false; N]);
+            let inputs = inputs.map(plain);
+            let (output, _) = timed!(O, Forward, op.forward(inputs, [false; N]));
             DispatchTensorKind::Flex(BackendTensor::Float(output))
         }
         DispatchAutodiffContext::Enabled(_) => {
@@ -124,7 +137,7 @@ fn record<O: FlexOp<N>, const N: usize>(op: O, inputs: [TrackedTensor; N]) -> Tr
     let tracked = inputs.each_ref().map(|input| input.is_tracked());
     let nodes = inputs.each_ref().map(|input| input.node());
     let primitives = inputs.map(|input| input.into_primitive());
-    let (output, saved) = op.forward(primitives, tracked);
+    let (output, saved) = timed!(O, Forward, op.forward(primitives, tracked));
     let preparation = Step(op)
         .prepare::<NoCheckpointing>(nodes)
         .compute_bound()
@@ -150,7 +163,7 @@ impl<O: FlexOp<N>, const N: usize> Backward<Flex, N> for Step<O> {
         let gradient = gradients.consume::<Flex>(&ops.node);
         let Some(saved) = ops.state else { return };
         let tracked = ops.parents.each_ref().map(|parent| parent.is_some());
-        let found = self.0.backward(saved, gradient, tracked);
+        let found = timed!(O, Backward, self.0.backward(saved, gradient, tracked));
         for (parent, gradient) in ops.parents.into_iter().zip(found) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 gradients.register::<Flex>(parent.id, gradient);

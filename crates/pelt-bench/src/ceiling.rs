@@ -1,0 +1,137 @@
+//! What the matrix products alone can reach.
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::{Device, Distribution, Tensor};
+use serde::Serialize;
+
+use crate::error::at_least_one;
+use crate::statistics::{fastest, median};
+use crate::{BenchError, peak_memory_mib};
+
+/// Sizes of the products.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CeilingSettings {
+    /// Rows of the left matrix: tokens of a batch.
+    pub tokens: usize,
+    /// Width of a hidden state.
+    pub hidden: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate: usize,
+    /// Seconds to spend on each of the three shapes.
+    pub seconds: f64,
+}
+
+/// GFLOP/s of the products of one forward pass.
+#[derive(Debug, Serialize)]
+pub struct CeilingReport {
+    kind: &'static str,
+    tokens: usize,
+    /// From the fastest product of each shape.
+    gflops: f64,
+    /// From the median product of each shape.
+    median_gflops: f64,
+    shapes: Vec<ShapeReport>,
+    peak_memory_mib: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShapeReport {
+    inputs: usize,
+    outputs: usize,
+    gflops: f64,
+    median_gflops: f64,
+    rounds: usize,
+}
+
+/// Multiplies `[tokens, in]` by `[in, out]` at the shapes of an encoder layer's linear layers, and weighs the shapes as
+/// a layer has them: four of `hidden x hidden`, and one each up to `intermediate` and back.
+///
+/// # Errors
+/// A size of zero.
+pub fn ceiling(settings: &CeilingSettings, device: &Device) -> Result<CeilingReport, BenchError> {
+    let CeilingSettings {
+        tokens,
+        hidden,
+        intermediate,
+        seconds,
+    } = *settings;
+    at_least_one("tokens", tokens)?;
+    at_least_one("hidden", hidden)?;
+    at_least_one("intermediate", intermediate)?;
+    let time = Duration::try_from_secs_f64(seconds).map_err(|_| BenchError::Setting {
+        field: "seconds",
+        expected: "a number of at least 0",
+        found: seconds.to_string(),
+    })?;
+    let (mut flops, mut best_seconds, mut median_seconds) = (0.0, 0.0, 0.0);
+    let mut shapes = Vec::new();
+    for (inputs, outputs, count) in [
+        (hidden, hidden, 4.0),
+        (hidden, intermediate, 1.0),
+        (intermediate, hidden, 1.0),
+    ] {
+        let times = multiply([tokens, inputs, outputs], time, device);
+        let product = 2.0 * (tokens * inputs * outputs) as f64;
+        let (best, middle) = (fastest(&times), median(&times));
+        flops += count * product;
+        best_seconds += count * best;
+        median_seconds += count * middle;
+        shapes.push(ShapeReport {
+            inputs,
+            outputs,
+            gflops: product / best / 1e9,
+            median_gflops: product / middle / 1e9,
+            rounds: times.len(),
+        });
+    }
+    Ok(CeilingReport {
+        kind: "ceiling",
+        tokens,
+        gflops: flops / best_seconds / 1e9,
+        median_gflops: flops / median_seconds / 1e9,
+        shapes,
+        peak_memory_mib: peak_memory_mib(),
+    })
+}
+
+/// Seconds of every product that fits into `time`, at least three; the first ones warm up and are not counted.
+fn multiply([m, k, n]: [usize; 3], time: Duration, device: &Device) -> Vec<f64> {
+    let random = |shape| Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), device);
+    let (left, right) = (random([m, k]), random([k, n]));
+    for _ in 0..3 {
+        drop(left.clone().matmul(right.clone()));
+    }
+    let mut times = Vec::new();
+    let end = Instant::now() + time;
+    while times.len() < 3 || Instant::now() < end {
+        let started = Instant::now();
+        let output = left.clone().matmul(right.clone());
+        times.push(started.elapsed().as_secs_f64());
+        drop(output);
+    }
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_shapes_are_measured_and_the_fastest_is_not_slower_than_the_median() {
+        let settings = CeilingSettings {
+            tokens: 8,
+            hidden: 4,
+            intermediate: 16,
+            seconds: 0.0,
+        };
+        let report = ceiling(&settings, &Device::flex()).unwrap();
+        assert_eq!(report.shapes.len(), 3);
+        assert!(report.median_gflops > 0.0 && report.gflops >= report.median_gflops);
+        let empty = CeilingSettings {
+            tokens: 0,
+            ..settings
+        };
+        assert!(ceiling(&empty, &Device::flex()).is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! `pelt-bench`: one measurement per process, so that the peak memory is that of the measured work alone. Prints one
+//! JSON object on one line.
+
+// The result on standard output is this program's purpose.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
+use clap::Parser;
+use pelt_bench::{
+    CeilingSettings, EpochSettings, MethodChoice, Setup, StepSettings, TaskData, ceiling, epoch,
+    infer, method_names, scaling, step,
+};
+use serde_json::{Value, json, to_value};
+
+use args::{Arguments, Bench, DataArguments, ModelArguments, Speed};
+
+fn main() -> ExitCode {
+    // As `pelt` does; without it the ceiling of the products would be one of the allocator.
+    pelt_ops::keep_freed_memory();
+    match run(Arguments::parse()) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<Value> {
+    let Bench::Speed { threads, kind } = arguments.bench;
+    if let Some(threads) = threads {
+        ensure!(threads > 0, "--threads must be at least 1, but is 0");
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .context("cannot set the number of threads")?;
+    }
+    let mut report = measure(kind, &Device::flex())?;
+    if let Value::Object(fields) = &mut report {
+        fields.insert("threads".into(), rayon::current_num_threads().into());
+    }
+    Ok(report)
+}
+
+fn measure(kind: Speed, device: &Device) -> Result<Value> {
+    let value = match kind {
+        Speed::Methods => json!({"kind": "methods", "names": method_names()}),
+        Speed::Ceiling {
+            tokens,
+            hidden,
+            intermediate,
+            seconds,
+        } => {
+            let settings = CeilingSettings {
+                tokens,
+                hidden,
+                intermediate,
+                seconds,
+            };
+            to_value(ceiling(&settings, device)?)?
+        }
+        Speed::Step {
+            model,
+            length,
+            steps,
+            update,
+        } => {
+            let settings = StepSettings {
+                length,
+                rounds: steps.rounds,
+                dropout: steps.dropout.into(),
+                update,
+            };
+            with_setup(&model, device, |setup| {
+                Ok(to_value(step(setup, &settings)?)?)
+            })?
+        }
+        Speed::Scaling { model, steps } => {
+            let settings = StepSettings {
+                length: 1,
+                rounds: steps.rounds,
+                dropout: steps.dropout.into(),
+                update: false,
+            };
+            let points = with_setup(&model, device, |setup| {
+                Ok(to_value(scaling(setup, &settings)?)?)
+            })?;
+            json!({"kind": "scaling", "method": model.method, "points": points})
+        }
+        Speed::Epoch {
+            model,
+            data,
+            steps,
+            learning_rate,
+        } => {
+            let settings = EpochSettings {
+                steps,
+                learning_rate,
+            };
+            with_setup(&model, device, |setup| {
+                Ok(to_value(epoch(setup, &task(&data), &settings)?)?)
+            })?
+        }
+        Speed::Infer { model, data } => with_setup(&model, device, |setup| {
+            Ok(to_value(infer(setup, &task(&data))?)?)
+        })?,
+    };
+    Ok(value)
+}
+
+fn with_setup(
+    model: &ModelArguments,
+    device: &Device,
+    measure: impl FnOnce(&Setup<'_>) -> Result<Value>,
+) -> Result<Value> {
+    let method = MethodChoice::parse(&model.method, &model.settings)?;
+    measure(&Setup {
+        model: &model.model,
+        method_name: &model.method,
+        method: &method,
+        batch: model.batch,
+        seed: model.seed,
+        device,
+    })
+}
+
+fn task(data: &DataArguments) -> TaskData<'_> {
+    TaskData {
+        task: &data.task,
+        folder: &data.data,
+        max_length: data.max_length,
+    }
+}

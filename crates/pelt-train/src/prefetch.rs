@@ -1,0 +1,160 @@
+//! The data of the next steps, prepared on a thread of its own while a step runs.
+
+use std::ops::Range;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use pelt_data::{Label, shuffled_order};
+use pelt_hooks::PackedBatch;
+
+use crate::{Examples, TrainConfig};
+
+/// Steps that are prepared ahead.
+const AHEAD: usize = 2;
+
+/// The data of one optimiser step.
+pub(crate) struct StepData {
+    /// Its batches, in order; one without gradient accumulation.
+    pub batches: Vec<Batch>,
+    /// Sequences in all of them.
+    pub rows: usize,
+    /// Tokens in all of them, without prompts.
+    pub tokens: usize,
+}
+
+/// One batch.
+pub(crate) struct Batch {
+    pub packed: PackedBatch,
+    pub labels: Labels,
+}
+
+/// The labels of a batch, on the device.
+pub(crate) enum Labels {
+    Classes(Tensor<1, Int>),
+    Scores(Tensor<1>),
+}
+
+/// Calls `consume` with the data of `steps`, one after another. What a step gets depends on its number, the settings
+/// and the rows alone, never on how far ahead the thread is.
+pub(crate) fn prefetched<R>(
+    examples: &Examples,
+    config: &TrainConfig,
+    device: &Device,
+    steps: Range<usize>,
+    consume: impl FnOnce(&mut dyn Iterator<Item = StepData>) -> R,
+) -> R {
+    thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(AHEAD);
+        scope.spawn(move || {
+            let mut order = (usize::MAX, Vec::new());
+            let steps_per_epoch = config.steps_per_epoch(examples.sequences.len());
+            for step in steps {
+                let epoch = step / steps_per_epoch;
+                if order.0 != epoch {
+                    let rows = examples.sequences.len();
+                    order = (epoch, shuffled_order(rows, config.seed, epoch as u64));
+                }
+                let data = prepare(examples, config, device, &order.1, step % steps_per_epoch);
+                // The receiver is gone once training has stopped early.
+                if sender.send(data).is_err() {
+                    return;
+                }
+            }
+        });
+        consume(&mut receiver.into_iter())
+    })
+}
+
+fn prepare(
+    examples: &Examples,
+    config: &TrainConfig,
+    device: &Device,
+    order: &[usize],
+    step_in_epoch: usize,
+) -> StepData {
+    let batches: Vec<Batch> = order
+        .chunks(config.batch_size)
+        .skip(step_in_epoch * config.gradient_accumulation)
+        .take(config.gradient_accumulation)
+        .map(|rows| Batch {
+            packed: PackedBatch::new(rows.iter().map(|row| &examples.sequences[*row])),
+            labels: labels(rows.iter().map(|row| examples.labels[*row]), device),
+        })
+        .collect();
+    let sum = |size: fn(&Batch) -> usize| batches.iter().map(size).sum();
+    StepData {
+        rows: sum(|batch| batch.packed.packing.sequences()),
+        tokens: sum(|batch| batch.packed.packing.tokens()),
+        batches,
+    }
+}
+
+fn labels(labels: impl Iterator<Item = Label>, device: &Device) -> Labels {
+    let (mut classes, mut scores) = (vec![], vec![]);
+    for label in labels {
+        match label {
+            Label::Class(class) => classes.push(class as i64),
+            Label::Score(score) => scores.push(score),
+        }
+    }
+    let count = classes.len().max(scores.len());
+    match scores.is_empty() {
+        true => Labels::Classes(Tensor::from_data(TensorData::new(classes, [count]), device)),
+        false => Labels::Scores(Tensor::from_data(TensorData::new(scores, [count]), device)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pelt_hooks::Sequence;
+
+    fn examples(rows: usize) -> Examples {
+        let sequence = |row: usize| Sequence {
+            input_ids: vec![row as u32; row + 1],
+            token_type_ids: vec![0; row + 1],
+        };
+        Examples {
+            sequences: (0..rows).map(sequence).collect(),
+            labels: (0..rows).map(|row| Label::Class(row % 2)).collect(),
+        }
+    }
+
+    fn first_tokens(examples: &Examples, steps: Range<usize>) -> Vec<Vec<u32>> {
+        let config = TrainConfig {
+            batch_size: 2,
+            gradient_accumulation: 2,
+            ..TrainConfig::default()
+        };
+        prefetched(examples, &config, &Device::flex(), steps, |data| {
+            data.map(|step| {
+                let batches = step.batches.into_iter();
+                batches.flat_map(|batch| batch.packed.input_ids).collect()
+            })
+            .collect()
+        })
+    }
+
+    #[test]
+    fn a_step_gets_the_same_rows_wherever_the_run_starts() {
+        let examples = examples(7);
+        let all = first_tokens(&examples, 0..6);
+        assert_eq!(all.len(), 6);
+        assert_eq!(first_tokens(&examples, 3..6), all[3..]);
+        let mut epoch: Vec<u32> = all[..2].concat();
+        epoch.sort_unstable();
+        epoch.dedup();
+        assert_eq!(epoch, [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn stopping_early_ends_the_thread() {
+        let examples = examples(7);
+        let config = TrainConfig::default();
+        let rows = prefetched(&examples, &config, &Device::flex(), 0..1000, |data| {
+            data.next().map(|step| (step.rows, step.tokens))
+        });
+        assert_eq!(rows, Some((7, 28)));
+    }
+}

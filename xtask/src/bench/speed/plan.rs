@@ -1,0 +1,295 @@
+//! What is measured, in which order.
+
+use super::acceptance::UNION;
+
+/// What the measurements depend on.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub model: String,
+    pub data: Option<String>,
+    pub tasks: Vec<String>,
+    /// Methods of the table.
+    pub methods: Vec<String>,
+    pub rounds: usize,
+    pub table_rounds: usize,
+    /// Timed steps inside one run.
+    pub step_rounds: usize,
+    pub ceiling_seconds: f64,
+    /// Steps that stand for an epoch; all of them without it.
+    pub steps: Option<usize>,
+    pub threads: Option<usize>,
+}
+
+impl Settings {
+    /// The steps that stand for an epoch.
+    pub fn sampled(&self) -> Option<usize> {
+        self.steps
+    }
+}
+
+/// One measurement: how both sides are asked for it, and how often.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measurement {
+    pub name: String,
+    pub ours: Vec<String>,
+    /// Absent where it is about our side alone.
+    pub theirs: Option<Vec<String>>,
+    pub rounds: usize,
+}
+
+/// The rows that have a target first, then the table of all methods.
+pub fn measurements(settings: &Settings) -> Vec<Measurement> {
+    let mut plan = vec![
+        ceiling(settings),
+        step(settings, "step", "lora-qv", settings.rounds),
+        step(settings, "step", "full", settings.rounds),
+    ];
+    if settings.data.is_some() {
+        for task in &settings.tasks {
+            plan.push(epoch(
+                settings,
+                &format!("epoch {task}"),
+                UNION,
+                task,
+                "dynamic",
+                settings.rounds,
+            ));
+        }
+        if settings.tasks.iter().any(|task| task == "cola") {
+            plan.push(epoch(
+                settings,
+                "epoch cola max",
+                UNION,
+                "cola",
+                "max",
+                settings.rounds,
+            ));
+        }
+        if let Some(task) = settings.tasks.first() {
+            plan.push(infer(
+                settings,
+                &format!("infer {task}"),
+                UNION,
+                task,
+                settings.rounds,
+            ));
+        }
+    }
+    plan.push(scaling(settings));
+    for method in &settings.methods {
+        plan.push(step(settings, "table step", method, settings.table_rounds));
+        if let (Some(_), Some(task)) = (&settings.data, settings.tasks.first()) {
+            let name = |kind: &str| format!("table {kind} {method}");
+            plan.push(epoch(
+                settings,
+                &name("epoch"),
+                method,
+                task,
+                "dynamic",
+                settings.table_rounds,
+            ));
+            plan.push(infer(
+                settings,
+                &name("infer"),
+                method,
+                task,
+                settings.table_rounds,
+            ));
+        }
+    }
+    plan
+}
+
+fn ceiling(settings: &Settings) -> Measurement {
+    Measurement {
+        name: "ceiling".to_string(),
+        ours: command(settings, "ceiling")
+            .option("--seconds", settings.ceiling_seconds)
+            .words,
+        theirs: None,
+        rounds: settings.rounds,
+    }
+}
+
+fn step(settings: &Settings, name: &str, method: &str, rounds: usize) -> Measurement {
+    let words = command(settings, "step")
+        .option("--model", &settings.model)
+        .option("--method", method)
+        .option("--batch", 32)
+        .option("--length", 64)
+        .option("--dropout", "off")
+        .option("--rounds", settings.step_rounds)
+        .words;
+    Measurement {
+        name: format!("{name} {method}"),
+        ours: words.clone(),
+        theirs: Some(words),
+        rounds,
+    }
+}
+
+fn scaling(settings: &Settings) -> Measurement {
+    Measurement {
+        name: "scaling".to_string(),
+        ours: command(settings, "scaling")
+            .option("--model", &settings.model)
+            .option("--method", "lora")
+            .option("--rounds", settings.step_rounds)
+            .words,
+        theirs: None,
+        rounds: settings.table_rounds,
+    }
+}
+
+/// Our side pads nothing, whatever `padding` says of theirs.
+fn epoch(
+    settings: &Settings,
+    name: &str,
+    method: &str,
+    task: &str,
+    padding: &str,
+    rounds: usize,
+) -> Measurement {
+    let mut ours = task_command(settings, "epoch", method, task);
+    if let Some(steps) = settings.steps {
+        ours = ours.option("--steps", steps);
+    }
+    let ours = ours.words;
+    let mut theirs = ours.clone();
+    theirs.extend(["--padding".to_string(), padding.to_string()]);
+    Measurement {
+        name: name.to_string(),
+        ours,
+        theirs: Some(theirs),
+        rounds,
+    }
+}
+
+fn infer(settings: &Settings, name: &str, method: &str, task: &str, rounds: usize) -> Measurement {
+    let ours = task_command(settings, "infer", method, task).words;
+    Measurement {
+        name: name.to_string(),
+        theirs: Some(ours.clone()),
+        ours,
+        rounds,
+    }
+}
+
+fn task_command(settings: &Settings, kind: &str, method: &str, task: &str) -> Words {
+    command(settings, kind)
+        .option("--model", &settings.model)
+        .option("--method", method)
+        .option("--task", task)
+        .option("--data", settings.data.as_deref().unwrap_or_default())
+        .option("--batch", 32)
+}
+
+fn command(settings: &Settings, kind: &str) -> Words {
+    let words = Words {
+        words: vec![kind.to_string()],
+    };
+    match settings.threads {
+        Some(threads) => words.option("--threads", threads),
+        None => words,
+    }
+}
+
+/// A command line in the making.
+struct Words {
+    words: Vec<String>,
+}
+
+impl Words {
+    fn option(mut self, name: &str, value: impl ToString) -> Self {
+        self.words.extend([name.to_string(), value.to_string()]);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            model: "model".to_string(),
+            data: Some("data".to_string()),
+            tasks: vec!["mrpc".to_string(), "cola".to_string()],
+            methods: vec!["prefix".to_string()],
+            rounds: 3,
+            table_rounds: 1,
+            step_rounds: 15,
+            ceiling_seconds: 3.0,
+            steps: Some(40),
+            threads: None,
+        }
+    }
+
+    fn names(settings: &Settings) -> Vec<String> {
+        measurements(settings)
+            .into_iter()
+            .map(|measurement| measurement.name)
+            .collect()
+    }
+
+    #[test]
+    fn rows_with_a_target_come_before_the_table() {
+        let expected = [
+            "ceiling",
+            "step lora-qv",
+            "step full",
+            "epoch mrpc",
+            "epoch cola",
+            "epoch cola max",
+            "infer mrpc",
+            "scaling",
+            "table step prefix",
+            "table epoch prefix",
+            "table infer prefix",
+        ];
+        assert_eq!(names(&settings()), expected);
+    }
+
+    #[test]
+    fn without_data_there_are_no_real_rows() {
+        let mut settings = settings();
+        settings.data = None;
+        assert_eq!(
+            names(&settings),
+            [
+                "ceiling",
+                "step lora-qv",
+                "step full",
+                "scaling",
+                "table step prefix"
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_other_side_is_told_how_to_pad() {
+        let plan = measurements(&settings());
+        let max = plan
+            .iter()
+            .find(|measurement| measurement.name == "epoch cola max")
+            .unwrap();
+        assert!(!max.ours.contains(&"--padding".to_string()));
+        assert!(
+            max.theirs
+                .as_ref()
+                .unwrap()
+                .ends_with(&["--padding".to_string(), "max".to_string()])
+        );
+        assert!(
+            max.ours
+                .ends_with(&["--steps".to_string(), "40".to_string()])
+        );
+        let mut whole = settings();
+        whole.steps = None;
+        assert!(
+            measurements(&whole)
+                .iter()
+                .all(|measurement| !measurement.ours.contains(&"--steps".to_string()))
+        );
+    }
+}
