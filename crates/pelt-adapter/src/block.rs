@@ -6,7 +6,7 @@ use pelt_hooks::{
     Gate, GateBias, Hidden, NamedParam, Pass, SublayerStates, constant, normal, truncated_normal,
     uniform,
 };
-use pelt_ops::{LayerNorm, Linear, dropout};
+use pelt_ops::{LayerNorm, Linear, Narrow, dropout, gate};
 
 use crate::{BottleneckConfig, InitWeights, NonLinearity, ResidualBeforeLn, Scaling};
 
@@ -113,18 +113,33 @@ impl BottleneckBlock {
             Some(norm) => norm.forward(z.values.clone()),
             None => z.values.clone(),
         };
-        let narrow = self.non_linearity.forward(self.down.forward(input));
-        let mut u = self.up.forward(narrow);
+        let gate = self.gate.as_ref().map(|weights| gate(weights, z, pass));
+        let mut u = match self.non_linearity {
+            NonLinearity::Relu => {
+                let network = Narrow {
+                    down: self.down.weight.val(),
+                    up: self.up.weight.val(),
+                    biases: Some((self.down.bias.val(), self.up.bias.val())),
+                    relu: true,
+                    scale: self.fixed_scaling,
+                    gate: gate.map(|gate| (gate, &z.packing)),
+                };
+                network.forward(input)
+            }
+            other => {
+                let inner = other.forward(self.down.forward(input));
+                let u = self.up.forward(inner) * self.fixed_scaling;
+                match gate {
+                    Some(gate) => u * z.packing.spread(gate),
+                    None => u,
+                }
+            }
+        };
+        // Scaling, gate and dropout all multiply, so their order is free.
         if let Some(scaling) = &self.learned_scaling {
             u = u * scaling.val().unsqueeze();
-        } else if self.fixed_scaling != 1.0 {
-            u = u * self.fixed_scaling;
         }
-        u = dropout(u, self.dropout, pass.dropout_key());
-        match &self.gate {
-            Some(gate) => u * z.packing.spread(gate.forward(z, pass)),
-            None => u,
-        }
+        dropout(u, self.dropout, pass.dropout_key())
     }
 
     /// What has to be added to the sub-layer's output `h`, so that `LN(h + contribution + x)` is the adapted result.

@@ -2,7 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use pelt_hooks::{NamedParam, constant, uniform};
+use pelt_hooks::{NamedParam, Packing, constant, uniform};
+use pelt_ops::Narrow;
 
 /// `s (x A) B`: what LoRA adds to the output of a frozen linear layer `x W + b`.
 ///
@@ -31,14 +32,28 @@ impl LowRank {
     /// # Shapes
     /// `[rows, in]` to `[rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        // The scale goes on the narrow product, where it costs r instead of `out` multiplications a row.
-        let narrow = x.matmul(self.lora_a.val());
-        self.scaled(narrow).matmul(self.lora_b.val())
+        self.forward_gated(x, None)
+    }
+
+    /// The same, times a number for each sequence.
+    ///
+    /// # Shapes
+    /// `gate`: `[sequences, 1]`, and where the sequences lie in `x`.
+    pub fn forward_gated(&self, x: Tensor<2>, gate: Option<(Tensor<2>, &Packing)>) -> Tensor<2> {
+        let network = Narrow {
+            down: self.lora_a.val(),
+            up: self.lora_b.val(),
+            biases: None,
+            relu: false,
+            scale: self.scale,
+            gate,
+        };
+        network.forward(x)
     }
 
     /// `s A B`, which can be added to the frozen `[in, out]` weight in place of the block.
     pub fn delta_weight(&self) -> Tensor<2> {
-        self.scaled(self.lora_a.val()).matmul(self.lora_b.val())
+        (self.lora_a.val() * self.scale).matmul(self.lora_b.val())
     }
 
     /// The two matrices under `path.lora_A` and `path.lora_B`.
@@ -47,13 +62,6 @@ impl LowRank {
             NamedParam::transposed(format!("{path}.lora_A"), &self.lora_a),
             NamedParam::transposed(format!("{path}.lora_B"), &self.lora_b),
         ]
-    }
-
-    fn scaled(&self, x: Tensor<2>) -> Tensor<2> {
-        match self.scale {
-            1.0 => x,
-            scale => x * scale,
-        }
     }
 }
 

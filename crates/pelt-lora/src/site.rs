@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use pelt_hooks::{Gate, NamedParam, Pass, SiteInput, constant};
-use pelt_ops::dropout;
+use pelt_ops::{dropout, gate};
 
 use crate::{LoraBias, LoraConfig, LowRank};
 
@@ -41,11 +41,13 @@ impl LoraSite {
     pub fn contribution(&self, input: &SiteInput<'_>, pass: &Pass) -> Tensor<2> {
         let rows = &input.rows;
         let x = dropout(rows.values.clone(), self.dropout, pass.dropout_key());
-        let mut value = self.low_rank.forward(x);
-        if let Some(gate) = &self.gate {
-            // The gate averages over whole sequences, even where only some of their rows are projected.
-            value = value * rows.packing.spread(gate.forward(input.all, pass));
-        }
+        // The gate averages over whole sequences, even where only some of their rows are projected.
+        let gate = self
+            .gate
+            .as_ref()
+            .map(|weights| gate(weights, input.all, pass));
+        let gate = gate.map(|gate| (gate, &rows.packing));
+        let mut value = self.low_rank.forward_gated(x, gate);
         if let Some(delta) = &self.bias_delta {
             value = value + delta.val().unsqueeze();
         }

@@ -10,10 +10,12 @@ mod attention;
 mod dropout;
 #[cfg(feature = "flex")]
 mod flex;
+mod gate;
 pub mod generic;
 mod linear;
 mod loss;
 mod memory;
+mod narrow;
 mod norm;
 #[cfg(feature = "profile")]
 pub mod profile;
@@ -22,7 +24,9 @@ pub use activation::gelu;
 pub use adamw::{AdamWStep, adamw, sum_of_squares};
 pub use attention::{AttentionLayout, attention};
 pub use dropout::dropout;
+pub use gate::gate;
 pub use linear::Linear;
 pub use loss::{cross_entropy, mean_squared_error};
 pub use memory::keep_freed_memory;
+pub use narrow::Narrow;
 pub use norm::LayerNorm;

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use pelt_hooks::{ADAPTER, EncoderHooks, Gate, Hidden, KeyValue, Method, NamedParam, Pass};
-use pelt_ops::dropout;
+use pelt_ops::{dropout, gate};
 
 use crate::PrefixTable;
 
@@ -71,8 +71,8 @@ impl EncoderHooks for Prefix {
         };
         let table = self.table(pass);
         let columns = |part: usize| table.clone().narrow(1, part * self.width, self.width);
-        let gate = self.gates.get(layer).and_then(|gate| gate.as_ref());
-        let (key_gate, value_gate) = match gate.map(|gate| gate.forward(input, pass)) {
+        let weights = self.gates.get(layer).and_then(|gate| gate.as_ref());
+        let (key_gate, value_gate) = match weights.map(|weights| gate(weights, input, pass)) {
             None => (None, None),
             Some(gates) if gates.dims()[1] == 1 => (Some(gates.clone()), Some(gates)),
             Some(gates) => (

@@ -4,14 +4,17 @@ pub(crate) mod adamw;
 pub(crate) mod attention;
 mod buffer;
 pub(crate) mod dropout;
+pub(crate) mod gate;
 pub(crate) mod gelu;
 pub(crate) mod linear;
 pub(crate) mod mask;
 mod math;
+pub(crate) mod narrow;
 pub(crate) mod norm;
 mod op;
 mod product;
 mod reduce;
+mod skinny;
 #[cfg(test)]
 mod tests;
 mod vectorise;

@@ -14,6 +14,8 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Tensor};
 
+use crate::generic;
+
 /// The value of an expression; with the feature `profile` its time is added to that of an operation.
 macro_rules! timed {
     ($op:ty, $direction:ident, $work:expr) => {{
@@ -55,7 +57,7 @@ pub(crate) trait FlexOp<const N: usize>: Clone + Debug + Send + 'static {
 
 /// Whether the kernels of this module can work on a tensor: it is on Flex, under autodiff or not, and holds `f32`.
 pub(crate) fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
-    if tensor.dtype() != DType::F32 {
+    if tensor.dtype() != DType::F32 || generic::is_forced() {
         return false;
     }
     match tensor.clone().into_dispatch().kind {

@@ -2,10 +2,15 @@
 
 use std::marker::PhantomData;
 
+use rayon::prelude::*;
+
 use super::op::FlexTensor;
 
 /// Multiplications from which on a product is spread over the threads.
 const PARALLEL: usize = 192 * 192 * 192;
+
+/// Rows or columns of a thread's piece of a product are a multiple of this, so that no register tile is cut.
+const PIECE: usize = 48;
 
 /// A matrix inside a slice.
 #[derive(Debug, Clone, Copy)]
@@ -222,9 +227,8 @@ pub(crate) fn multiply(
         "sizes of a product"
     );
     let (start, row_stride) = (output.start, output.row_stride);
-    let parallelism = gemm::Parallelism::None;
     // SAFETY: the sizes have just been compared, and a `MatrixMut` stands for elements that may be read and written.
-    unsafe { call(start, row_stride, mode, scale, [left, right], parallelism) };
+    unsafe { call(start, row_stride, mode, scale, [left, right]) };
 }
 
 /// `left * right` added to `output`, which holds the rows of the product one after another, on all threads.
@@ -232,11 +236,8 @@ pub(crate) fn multiply(
 pub(crate) fn add_product(output: &mut [f32], left: Matrix<'_>, right: Matrix<'_>) {
     assert_eq!(left.columns, right.rows, "sizes of a product");
     assert_eq!(output.len(), left.rows * right.columns, "size of a product");
-    let width = right.columns;
-    let parallelism = parallelism(left, right);
-    let start = output.as_mut_ptr();
     // SAFETY: the sizes have just been compared, and `output` is a slice of that many elements.
-    unsafe { call(start, width, Output::Add, 1.0, [left, right], parallelism) };
+    unsafe { on_all_threads(output.as_mut_ptr(), Output::Add, left, right) };
 }
 
 /// `left * right`, row after row, on all threads.
@@ -245,28 +246,65 @@ pub(crate) fn product(left: Matrix<'_>, right: Matrix<'_>) -> Vec<f32> {
     assert_eq!(left.columns, right.rows, "sizes of a product");
     let count = left.rows * right.columns;
     let mut output = Vec::<f32>::with_capacity(count);
-    let width = right.columns;
-    let parallelism = parallelism(left, right);
-    let start = output.as_mut_ptr();
     // SAFETY: the sizes have just been compared, the capacity is that many elements, and setting an output writes every
     // element without reading any, so that all are initialised afterwards.
     unsafe {
-        call(start, width, Output::Set, 1.0, [left, right], parallelism);
+        on_all_threads(output.as_mut_ptr(), Output::Set, left, right);
         output.set_len(count);
     }
     output
 }
 
-fn parallelism(left: Matrix<'_>, right: Matrix<'_>) -> gemm::Parallelism {
-    let multiplications = left
-        .rows
-        .saturating_mul(left.columns)
-        .saturating_mul(right.columns);
-    match multiplications < PARALLEL {
-        true => gemm::Parallelism::None,
-        false => gemm::Parallelism::Rayon(0),
+/// Cuts the product into one piece for each thread, along its longer side, and computes each piece on one thread. The
+/// library's own division of labour has threads wait for each other inside a product.
+///
+/// # Safety
+/// As for [`call`], with rows that follow one another without a gap.
+#[allow(unsafe_code)]
+unsafe fn on_all_threads(output: *mut f32, mode: Output, left: Matrix<'_>, right: Matrix<'_>) {
+    let (rows, columns) = (left.rows, right.columns);
+    let work = rows.saturating_mul(left.columns).saturating_mul(columns);
+    let threads = match work < PARALLEL {
+        true => 1,
+        false => rayon::current_num_threads(),
+    };
+    let longer = rows.max(columns);
+    let step = longer.div_ceil(threads).next_multiple_of(PIECE);
+    let output = Place(output);
+    let piece = |number: usize| {
+        let output = &output;
+        let start = number * step;
+        let count = step.min(longer - start);
+        // SAFETY: pieces do not overlap and lie inside the product, whose memory the caller answers for.
+        unsafe {
+            if rows >= columns {
+                let place = output.0.add(start * columns);
+                call(
+                    place,
+                    columns,
+                    mode,
+                    1.0,
+                    [left.rows_from(start, count), right],
+                );
+            } else {
+                let right = right.transposed().rows_from(start, count).transposed();
+                call(output.0.add(start), columns, mode, 1.0, [left, right]);
+            }
+        }
+    };
+    match longer.div_ceil(step.max(1)) {
+        0 => {}
+        1 => piece(0),
+        pieces => (0..pieces).into_par_iter().for_each(piece),
     }
 }
+
+/// The start of an output that several threads write at places which do not overlap.
+struct Place(*mut f32);
+
+// SAFETY: only `on_all_threads` uses the pointer, and its pieces do not overlap.
+#[allow(unsafe_code)]
+unsafe impl Sync for Place {}
 
 /// # Safety
 /// The columns of `left` must be as many as the rows of `right`, and `output` must be valid for writing `left.rows` rows
@@ -278,7 +316,6 @@ unsafe fn call(
     mode: Output,
     scale: f32,
     [left, right]: [Matrix<'_>; 2],
-    parallelism: gemm::Parallelism,
 ) {
     // SAFETY: the constructors of `Matrix` have checked that both inputs lie inside their slices, the caller promises the
     // rest, and strides fit an isize as those of slices do. Nothing is read from an output that is to be set.
@@ -302,7 +339,7 @@ unsafe fn call(
             false,
             false,
             false,
-            parallelism,
+            gemm::Parallelism::None,
         );
     }
 }

@@ -35,7 +35,8 @@ pub(crate) type Baseline = Separate;
 pub(crate) type Baseline = Fused;
 
 /// Makes `fn name(arguments)` out of a generic `#[inline(always)] fn body<A: Arithmetic>(arguments)`: the compiler
-/// vectorises the body once for the target's baseline and once for AVX2, and each call picks what the machine has.
+/// vectorises the body once for the target's baseline, once for AVX2 and once for AVX-512, and each call picks what the
+/// machine has.
 macro_rules! vectorised {
     ($(#[$meta:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) = $body:ident) => {
         $(#[$meta])*
@@ -47,6 +48,20 @@ macro_rules! vectorised {
                 #[target_feature(enable = "avx2,fma")]
                 fn with_avx2($($argument: $type),*) {
                     $body::<$crate::flex::vectorise::Fused>($($argument),*)
+                }
+                #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+                fn with_avx512($($argument: $type),*) {
+                    $body::<$crate::flex::vectorise::Fused>($($argument),*)
+                }
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                {
+                    // SAFETY: the machine has just been found to have the features that the function is compiled for.
+                    return unsafe { with_avx512($($argument),*) };
                 }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                     // SAFETY: the machine has just been found to have the features that the function is compiled for.

@@ -4,10 +4,32 @@
 
 mod attention;
 
-pub use attention::attention;
-use burn::tensor::{Distribution, Tensor};
+use std::cell::Cell;
 
-use crate::AdamWStep;
+pub use attention::attention;
+use burn::tensor::activation::{relu, sigmoid};
+use burn::tensor::{Distribution, Tensor};
+use pelt_hooks::Hidden;
+
+use crate::{AdamWStep, Narrow};
+
+thread_local! {
+    static FORCED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` with the bodies of this module in place of all kernels, on this thread: for comparisons.
+pub fn force<T>(work: impl FnOnce() -> T) -> T {
+    let before = FORCED.replace(true);
+    let result = work();
+    FORCED.set(before);
+    result
+}
+
+/// Whether [`force`] is in effect on this thread.
+#[cfg(feature = "flex")]
+pub(crate) fn is_forced() -> bool {
+    FORCED.get()
+}
 
 /// What [`gelu`](crate::gelu) computes.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -61,4 +83,36 @@ pub fn adamw(
     let root = (second.clone() / step.correction_2).sqrt() + step.epsilon;
     let value = value * step.decay - first.clone() / root * step.rate;
     (value, [first, second])
+}
+
+/// What [`Narrow::forward`](crate::Narrow::forward) computes.
+pub fn narrow(network: Narrow<'_>, x: Tensor<2>) -> Tensor<2> {
+    let (down_bias, up_bias) = network.biases.unzip();
+    let mut inner = x.matmul(network.down);
+    if let Some(bias) = down_bias {
+        inner = inner + bias.unsqueeze();
+    }
+    if network.relu {
+        inner = relu(inner);
+    }
+    if network.scale != 1.0 {
+        inner = inner * network.scale;
+    }
+    let mut output = inner.matmul(network.up);
+    if let Some(bias) = up_bias {
+        output = output + (bias * network.scale).unsqueeze();
+    }
+    match network.gate {
+        Some((gate, packing)) => output * packing.spread(gate),
+        None => output,
+    }
+}
+
+/// What [`gate`](crate::gate) computes.
+///
+/// # Shapes
+/// `weight`: `[d, columns]`; `bias`: `[columns]`; result: `[sequences, columns]`.
+pub fn gate(x: Hidden, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let scores = x.values.matmul(weight) + bias.unsqueeze();
+    x.packing.mean(sigmoid(scores))
 }

@@ -1,6 +1,7 @@
 //! Every kernel against the generic body, against finite differences, and on one thread against several.
 
 mod attention;
+mod narrow;
 mod rows;
 
 use burn::tensor::{Device, Tensor, TensorData};

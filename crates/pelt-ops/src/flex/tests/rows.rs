@@ -135,6 +135,8 @@ fn the_number_of_threads_does_not_change_a_bit() {
     assert_threads_do_not_matter(&gelu_kernel, &inputs[..1]);
     assert_threads_do_not_matter(&dropout_kernel, &inputs[..1]);
     assert_threads_do_not_matter(&residual_kernel, &inputs);
+    let inputs = [noise(400, 384, 1), noise(384, 500, 2), noise(1, 500, 3)];
+    assert_threads_do_not_matter(&linear_kernel, &inputs);
 }
 
 #[test]
