@@ -27,6 +27,7 @@ const EXIT_INTERNAL: i32 = 70;
 
 fn main() {
     pelt_ops::keep_freed_memory();
+    join_thread_pool();
     let cli = Cli::parse();
     // A library's panic becomes one sentence below; the default report would come on top of it.
     std::panic::set_hook(Box::new(|_| {}));
@@ -57,6 +58,13 @@ fn main() {
             std::process::exit(EXIT_INTERNAL);
         }
     }
+}
+
+/// Makes this thread one of the pool's, so that a parallel loop starts without a hand-over to the pool and back.
+fn join_thread_pool() {
+    let pool = rayon::ThreadPoolBuilder::new().use_current_thread();
+    // An error means that the pool exists already, which is slower and nothing else.
+    drop(pool.build_global());
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -6,7 +6,7 @@ use pelt_hooks::{
     EncoderHooks, Hidden, Packing, Pass, Projection, ProjectionSite, SiteInput, Sublayer,
     SublayerSite, SublayerStates,
 };
-use pelt_ops::{AttentionLayout, LayerNorm, Linear, attention, dropout, gelu};
+use pelt_ops::{AttentionLayout, LayerNorm, Linear, add, attention, dropout, gelu};
 
 use crate::embeddings::int_tensor;
 use crate::{Activation, EncoderConfig};
@@ -52,6 +52,18 @@ pub fn first_rows(hidden: &Hidden) -> Hidden {
 }
 
 impl Layer {
+    /// The frozen projection of this name, to be replaced in a copy of the layer.
+    pub fn linear_mut(&mut self, projection: Projection) -> &mut Linear {
+        match projection {
+            Projection::Query => &mut self.query,
+            Projection::Key => &mut self.key,
+            Projection::Value => &mut self.value,
+            Projection::AttentionOutput => &mut self.attention_output,
+            Projection::Intermediate => &mut self.intermediate,
+            Projection::Output => &mut self.output,
+        }
+    }
+
     /// `[tokens, d]` to `[tokens, d]`, or to `[sequences, d]` where only first rows are read.
     pub fn forward<H: EncoderHooks>(&self, input: Hidden, context: &LayerContext<'_, H>) -> Hidden {
         let LayerContext {
@@ -155,11 +167,10 @@ impl Layer {
             residual: &residual,
             norm: &|x| norm.forward(x),
         };
-        let output = match context.hooks.sublayer(site, &states, context.pass) {
-            Some(delta) => output.values + delta,
-            None => output.values,
-        };
-        norm.forward_residual(output, residual)
+        match context.hooks.sublayer(site, &states, context.pass) {
+            Some(delta) => norm.forward_sum([output.values, delta, residual]),
+            None => norm.forward_sum([output.values, residual]),
+        }
     }
 }
 
@@ -179,7 +190,7 @@ pub fn project<H: EncoderHooks>(
         output: &output,
     };
     match hooks.projection(site, &input, pass) {
-        Some(delta) => output + delta,
+        Some(delta) => add(output, delta),
         None => output,
     }
 }

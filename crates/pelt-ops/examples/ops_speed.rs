@@ -80,7 +80,7 @@ fn main() {
                 1e-12,
             )
         },
-        |x| norm.forward_residual(x[0].clone(), x[1].clone()),
+        |x| norm.forward_sum([x[0].clone(), x[1].clone()]),
     );
 
     for (name, input, sizes) in [

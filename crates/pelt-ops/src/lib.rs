@@ -19,6 +19,7 @@ mod narrow;
 mod norm;
 #[cfg(feature = "profile")]
 pub mod profile;
+mod sum;
 
 pub use activation::gelu;
 pub use adamw::{AdamWStep, adamw, sum_of_squares};
@@ -30,3 +31,4 @@ pub use loss::{cross_entropy, mean_squared_error};
 pub use memory::keep_freed_memory;
 pub use narrow::Narrow;
 pub use norm::LayerNorm;
+pub use sum::add;

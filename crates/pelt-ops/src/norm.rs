@@ -20,32 +20,26 @@ impl LayerNorm {
     /// # Shapes
     /// `[rows, d]` to `[rows, d]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let (weight, bias) = (self.weight.val(), self.bias.val());
-        #[cfg(feature = "flex")]
-        if kernel::serves(&[&x], &weight, &bias) {
-            let inputs = [
-                x.into_dispatch(),
-                weight.into_dispatch(),
-                bias.into_dispatch(),
-            ];
-            return crate::flex::run(kernel::op(self.epsilon), inputs);
-        }
-        generic::layer_norm(x, weight, bias, self.epsilon)
+        self.forward_sum([x])
     }
 
-    /// The norm of `x + residual`.
+    /// The norm of the sum of all `rows`: what a residual connection ends with.
     ///
     /// # Shapes
-    /// `x` and `residual`: `[rows, d]`; result: `[rows, d]`.
-    pub fn forward_residual(&self, x: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
+    /// Each of `rows`: `[rows, d]`; result: `[rows, d]`.
+    ///
+    /// # Panics
+    /// Without any rows, or if their shapes differ.
+    pub fn forward_sum<const K: usize>(&self, rows: [Tensor<2>; K]) -> Tensor<2> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
+        let mut rows = Vec::from(rows);
         #[cfg(feature = "flex")]
-        if kernel::serves(&[&x, &residual], &weight, &bias) {
-            let [x, residual] = [x, residual].map(Tensor::into_dispatch);
-            let [weight, bias] = [weight, bias].map(Tensor::into_dispatch);
-            return crate::flex::run(kernel::op(self.epsilon), [x, residual, weight, bias]);
+        if (1..=kernel::ROWS).contains(&K) && kernel::serves(&rows, &weight, &bias) {
+            return kernel::norm(self.epsilon, rows, weight, bias);
         }
-        generic::layer_norm(x + residual, weight, bias, self.epsilon)
+        let first = rows.remove(0);
+        let sum = rows.into_iter().fold(first, |sum, rows| sum + rows);
+        generic::layer_norm(sum, weight, bias, self.epsilon)
     }
 }
 
@@ -53,14 +47,39 @@ impl LayerNorm {
 mod kernel {
     use super::*;
     use crate::flex::{self, norm};
+    use burn::backend::DispatchTensor;
 
-    pub(super) fn serves(rows: &[&Tensor<2>], weight: &Tensor<1>, bias: &Tensor<1>) -> bool {
-        rows.iter().all(|rows| flex::serves(rows)) && flex::serves(weight) && flex::serves(bias)
+    /// Tensors of rows that a call can add up; the generic body takes any number.
+    pub(super) const ROWS: usize = 3;
+
+    pub(super) fn serves(rows: &[Tensor<2>], weight: &Tensor<1>, bias: &Tensor<1>) -> bool {
+        rows.iter().all(flex::serves) && flex::serves(weight) && flex::serves(bias)
     }
 
-    pub(super) fn op(epsilon: f64) -> norm::LayerNorm {
-        norm::LayerNorm {
+    pub(super) fn norm(
+        epsilon: f64,
+        rows: Vec<Tensor<2>>,
+        weight: Tensor<1>,
+        bias: Tensor<1>,
+    ) -> Tensor<2> {
+        let count = rows.len();
+        let affine = [weight, bias].map(Tensor::into_dispatch);
+        let inputs = rows.into_iter().map(Tensor::into_dispatch).chain(affine);
+        let op = norm::LayerNorm {
             epsilon: epsilon as f32,
+        };
+        match count {
+            1 => run::<3>(op, inputs),
+            2 => run::<4>(op, inputs),
+            _ => run::<5>(op, inputs),
         }
+    }
+
+    fn run<const N: usize>(
+        op: norm::LayerNorm,
+        mut inputs: impl Iterator<Item = DispatchTensor>,
+    ) -> Tensor<2> {
+        let inputs = std::array::from_fn(|_| inputs.next().expect("inputs were counted"));
+        flex::run::<norm::LayerNorm, N, 2>(op, inputs)
     }
 }

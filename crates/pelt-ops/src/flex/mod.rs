@@ -15,6 +15,7 @@ mod op;
 mod product;
 mod reduce;
 mod skinny;
+pub(crate) mod sum;
 #[cfg(test)]
 mod tests;
 mod vectorise;

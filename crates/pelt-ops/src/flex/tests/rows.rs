@@ -52,6 +52,29 @@ fn residual_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
     generic::layer_norm(x, flat(&inputs[1]), flat(&inputs[2]), 1e-5)
 }
 
+/// Inputs: rows, weight, bias, residual, a contribution.
+fn norm_of_three(inputs: &[Tensor<2>]) -> Tensor<2> {
+    let norm = crate::LayerNorm {
+        weight: burn::module::Param::initialized(burn::module::ParamId::new(), flat(&inputs[1])),
+        bias: burn::module::Param::initialized(burn::module::ParamId::new(), flat(&inputs[2])),
+        epsilon: 1e-5,
+    };
+    norm.forward_sum([0, 4, 3].map(|input| inputs[input].clone()))
+}
+
+fn norm_of_three_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
+    let x = inputs[0].clone() + inputs[4].clone() + inputs[3].clone();
+    generic::layer_norm(x, flat(&inputs[1]), flat(&inputs[2]), 1e-5)
+}
+
+fn add_kernel(inputs: &[Tensor<2>]) -> Tensor<2> {
+    crate::add(inputs[0].clone(), inputs[1].clone())
+}
+
+fn add_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
+    inputs[0].clone() + inputs[1].clone()
+}
+
 const MASKED: (f64, u64) = (0.3, 77);
 
 fn dropout_kernel(inputs: &[Tensor<2>]) -> Tensor<2> {
@@ -98,6 +121,12 @@ proptest! {
         assert_same(&dropout_kernel, &dropout_explicit, &inputs[..1], &tracked[..1]);
         assert_same(&norm_kernel, &norm_generic, &inputs[..3], &tracked[..3]);
         assert_same(&residual_kernel, &residual_generic, &inputs, &tracked);
+        let sums = [noise(rows, width, seed + 9), noise(rows, width, seed + 10)];
+        assert_same(&add_kernel, &add_generic, &sums, &tracked[..2]);
+        let mut three = inputs.clone();
+        three.push(noise(rows, width, seed + 11));
+        let tracked_five = [tracked[0], tracked[1], tracked[2], tracked[3], tracked[0]];
+        assert_same(&norm_of_three, &norm_of_three_generic, &three, &tracked_five);
         let inputs = [noise(rows, width, seed), noise(width, outputs, seed), noise(1, outputs, seed)];
         assert_same(&linear_kernel, &linear_generic, &inputs, &tracked[..3]);
     }
