@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use pelt_hooks::{
-    EncoderHooks, EncoderShape, Hidden, NamedParam, PackedBatch, Pass, ProjectionSite, PromptPlace,
+    EncoderHooks, EncoderShape, Hidden, NamedParam, PackedBatch, Pass, ProjectionDelta,
+    ProjectionSite, PromptPlace,
 };
 use pelt_ops::{LayerNorm, Linear};
 
@@ -175,6 +176,31 @@ impl Encoder {
             .map(|param| (param.id, trained(&param.name)))
             .collect();
         self.clone().map(&mut Copy(selected))
+    }
+
+    /// A copy whose projections have these differences added, for running a method that was folded into them. All other
+    /// tensors share their storage with this encoder, which stays as it is. Differences at sites that this encoder does
+    /// not have are left out, as contributions there would never be asked for.
+    ///
+    /// # Panics
+    /// If a difference has another shape than its projection.
+    pub fn with_deltas(&self, deltas: Vec<ProjectionDelta>) -> Self {
+        let mut copy = self.clone();
+        for delta in deltas {
+            let linear = match delta.site {
+                ProjectionSite::Layer(layer, projection) => copy
+                    .layers
+                    .get_mut(layer)
+                    .map(|layer| layer.linear_mut(projection)),
+                ProjectionSite::Pooler => copy.pooler.as_mut(),
+            };
+            let Some(linear) = linear else { continue };
+            linear.weight = merged(&linear.weight, delta.weight);
+            if let Some(bias) = delta.bias {
+                linear.bias = merged(&linear.bias, bias);
+            }
+        }
+        copy
     }
 
     /// Checks that sequences of `length` tokens fit the position table with these hooks.
@@ -371,6 +397,14 @@ fn frozen<const D: usize>(value: Tensor<D>) -> Param<Tensor<D>> {
     Param::initialized(ParamId::new(), value)
 }
 
+/// A new frozen parameter, the sum of a parameter and what a method adds to it.
+fn merged<const D: usize>(param: &Param<Tensor<D>>, delta: Tensor<D>) -> Param<Tensor<D>> {
+    let value = param.val().without_autodiff();
+    assert_eq!(value.dims(), delta.dims(), "shape of a projection's delta");
+    // The difference is not needed again, so the sum can take its place in memory.
+    frozen(delta.without_autodiff() + value)
+}
+
 /// `[rows, columns]` to `[columns, rows]`, in blocks that stay in the cache.
 fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     const BLOCK: usize = 32;
@@ -385,4 +419,59 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Checkpoint;
+    use pelt_hooks::{Projection, values};
+
+    #[test]
+    fn a_copy_with_deltas_has_other_tensors_only_where_something_is_added() {
+        let folder = pelt_testkit::fixture("models/bert/base");
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        let encoder = checkpoint.encoder(&Device::flex()).unwrap();
+        let (d, f) = (
+            encoder.shape().hidden_size,
+            encoder.shape().intermediate_size,
+        );
+        let delta = |site, [inputs, outputs]: [usize; 2], bias: bool| ProjectionDelta {
+            site,
+            weight: Tensor::full([inputs, outputs], 0.5, &Device::flex()),
+            bias: bias.then(|| Tensor::full([outputs], -1.0, &Device::flex())),
+        };
+        let layer = ProjectionSite::Layer;
+        let copy = encoder.with_deltas(vec![
+            delta(layer(1, Projection::Output), [f, d], true),
+            delta(layer(0, Projection::Key), [d, d], false),
+            delta(ProjectionSite::Pooler, [d, d], false),
+            delta(layer(99, Projection::Key), [d, d], false),
+        ]);
+        let host = |encoder: &Encoder, param: &NamedParam| -> Vec<f32> {
+            let value = values(encoder).remove(&param.id).unwrap();
+            value.into_data().try_to_vec().unwrap()
+        };
+        let mut changed = vec![];
+        for (old, new) in encoder.named_params().iter().zip(copy.named_params()) {
+            assert_eq!((&old.name, &old.shape), (&new.name, &new.shape));
+            if old.id == new.id {
+                continue;
+            }
+            let added = match new.name.ends_with("bias") {
+                true => -1.0,
+                false => 0.5,
+            };
+            let expected: Vec<f32> = host(&encoder, old).iter().map(|x| x + added).collect();
+            assert_eq!(host(&copy, &new), expected, "{}", new.name);
+            changed.push(new.name);
+        }
+        let expected = [
+            "encoder.layer.0.attention.self.key.weight",
+            "encoder.layer.1.output.dense.weight",
+            "encoder.layer.1.output.dense.bias",
+            "pooler.dense.weight",
+        ];
+        assert_eq!(changed, expected);
+    }
 }

@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 
-use crate::{NamedParam, Packing, Pass};
+use crate::{NamedParam, Packing, Pass, ProjectionDelta};
 
 /// A linear projection inside a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,6 +166,16 @@ pub trait Method: Module + ModuleDisplay + EncoderHooks {
     /// Every trainable tensor, under the name that AdapterHub's files give it (without the model's own prefix), with
     /// [`ADAPTER`](crate::ADAPTER) in the place of the adapter's name.
     fn named_params(&self) -> Vec<NamedParam>;
+
+    /// The method as it is run where nothing is trained: what is the same in every pass is computed now, and what can be
+    /// folded into frozen projections is taken out of the method and returned. With these added to the projections, the
+    /// result contributes what the method does in a pass without dropout. It is not for training or saving: its
+    /// parameters are others.
+    ///
+    /// A wrapper that does not forward this stays right, but is slower.
+    fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {
+        (self, Vec::new())
+    }
 }
 
 /// No method: the plain encoder.

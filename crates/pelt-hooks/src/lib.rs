@@ -5,6 +5,7 @@
 //! implements [`Method`]. Hidden states are packed: see [`Packing`].
 
 mod batch;
+mod delta;
 mod error;
 mod gate;
 mod hooks;
@@ -15,6 +16,7 @@ mod pass;
 mod shape;
 
 pub use batch::{PackedBatch, Sequence};
+pub use delta::ProjectionDelta;
 pub use error::ConfigError;
 pub use gate::{Gate, GateBias};
 pub use hooks::{

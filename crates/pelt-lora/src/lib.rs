@@ -11,6 +11,6 @@ mod site;
 
 pub use config::{AttnMatrix, Init, InitWeights, LoraBias, LoraConfig};
 pub use error::MergeError;
-pub use lora::{Lora, LoraLayer, MergeDelta};
+pub use lora::{Lora, LoraLayer};
 pub use low_rank::LowRank;
 pub use site::LoraSite;

@@ -3,7 +3,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use pelt_hooks::{
-    ADAPTER, EncoderHooks, Method, NamedParam, Pass, Projection, ProjectionSite, SiteInput,
+    ADAPTER, EncoderHooks, Method, NamedParam, Pass, Projection, ProjectionDelta, ProjectionSite,
+    SiteInput,
 };
 
 use crate::{LoraSite, MergeError};
@@ -34,17 +35,6 @@ pub struct LoraLayer {
     pub output: Option<LoraSite>,
 }
 
-/// What merging adds to one frozen projection.
-#[derive(Debug)]
-pub struct MergeDelta {
-    /// The projection.
-    pub site: ProjectionSite,
-    /// Added to the weight, `[in, out]`.
-    pub weight: Tensor<2>,
-    /// Added to the bias, `[out]`.
-    pub bias: Option<Tensor<1>>,
-}
-
 const PROJECTIONS: [Projection; 6] = [
     Projection::Query,
     Projection::Key,
@@ -64,6 +54,17 @@ impl LoraLayer {
             Projection::AttentionOutput => self.attention_output.as_ref(),
             Projection::Intermediate => self.intermediate.as_ref(),
             Projection::Output => self.output.as_ref(),
+        }
+    }
+
+    fn slot(&mut self, projection: Projection) -> &mut Option<LoraSite> {
+        match projection {
+            Projection::Query => &mut self.query,
+            Projection::Key => &mut self.key,
+            Projection::Value => &mut self.value,
+            Projection::AttentionOutput => &mut self.attention_output,
+            Projection::Intermediate => &mut self.intermediate,
+            Projection::Output => &mut self.output,
         }
     }
 }
@@ -99,19 +100,35 @@ impl Lora {
     ///
     /// # Errors
     /// With gates, which no fixed weight can replace.
-    pub fn merge_deltas(&self) -> Result<Vec<MergeDelta>, MergeError> {
-        let delta = |(site, block): (ProjectionSite, &LoraSite)| match block.delta_weight() {
-            Some(weight) => Ok(MergeDelta {
-                site,
-                weight,
-                bias: block.bias_delta.as_ref().map(|delta| delta.val()),
-            }),
-            None => Err(MergeError::Gated {
+    pub fn merge_deltas(&self) -> Result<Vec<ProjectionDelta>, MergeError> {
+        let delta = |(site, block): (ProjectionSite, &LoraSite)| {
+            let gated = || MergeError::Gated {
                 name: module_path(site),
-            }),
+            };
+            merge_delta(site, block).ok_or_else(gated)
         };
         self.sites().into_iter().map(delta).collect()
     }
+
+    fn remove(&mut self, site: ProjectionSite) {
+        match site {
+            ProjectionSite::Layer(layer, projection) => {
+                if let Some(layer) = self.layers.get_mut(layer) {
+                    *layer.slot(projection) = None;
+                }
+            }
+            ProjectionSite::Pooler => self.pooler = None,
+        }
+    }
+}
+
+/// What replaces the block at this projection; `None` with a gate.
+fn merge_delta(site: ProjectionSite, block: &LoraSite) -> Option<ProjectionDelta> {
+    Some(ProjectionDelta {
+        site,
+        weight: block.delta_weight()?,
+        bias: block.bias_delta.as_ref().map(|delta| delta.val()),
+    })
 }
 
 /// The name of a projection in BERT's and RoBERTa's checkpoints.
@@ -159,5 +176,17 @@ impl Method for Lora {
                 block.named_params(&format!("{}.loras.{ADAPTER}", module_path(site)))
             })
             .collect()
+    }
+
+    /// Updates without a gate become deltas of the frozen projections; those with one stay.
+    fn for_inference(mut self) -> (Self, Vec<ProjectionDelta>) {
+        let sites = self.sites().into_iter();
+        let deltas: Vec<_> = sites
+            .filter_map(|(site, block)| merge_delta(site, block))
+            .collect();
+        for delta in &deltas {
+            self.remove(delta.site);
+        }
+        (self, deltas)
     }
 }

@@ -6,8 +6,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use pelt_hooks::{
-    EncoderHooks, EncoderShape, Gate, Hidden, Method, Packing, Pass, Projection, ProjectionSite,
-    SiteInput,
+    EncoderHooks, EncoderShape, Gate, GateBias, Hidden, Method, Packing, Pass, Projection,
+    ProjectionSite, SiteInput,
 };
 use pelt_lora::{AttnMatrix, Init, Lora, LoraBias, LoraConfig, MergeError};
 
@@ -280,6 +280,24 @@ fn merging_equals_adding_and_is_refused_with_gates() {
         gated.merge_deltas().unwrap_err(),
         MergeError::Gated { name }
     );
+}
+
+#[test]
+fn inference_takes_out_what_has_no_gate_and_keeps_the_rest() {
+    let device = Device::flex();
+    let mut lora = everywhere().init(&TINY, &device).unwrap();
+    let gated = lora.layers[1].key.as_mut().unwrap();
+    gated.gate = Some(Gate::new(4, 1, GateBias::Zero, &device));
+    let all: Vec<_> = lora.sites().into_iter().map(|(site, _)| site).collect();
+    let (left, deltas) = lora.for_inference();
+    let key = ProjectionSite::Layer(1, Projection::Key);
+    let sites: Vec<_> = left.sites().into_iter().map(|(site, _)| site).collect();
+    assert_eq!(sites, [key]);
+    assert!(left.sites()[0].1.gate.is_some());
+    let merged: Vec<_> = deltas.iter().map(|delta| delta.site).collect();
+    let expected: Vec<_> = all.into_iter().filter(|site| *site != key).collect();
+    assert_eq!(merged.len(), 12);
+    assert_eq!(merged, expected);
 }
 
 #[test]

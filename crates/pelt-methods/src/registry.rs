@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use pelt_hooks::{
     ConfigError, EncoderHooks, EncoderShape, Hidden, KeyValue, Method, NamedParam, Pass,
-    ProjectionSite, Prompt, SiteInput, SublayerSite, SublayerStates,
+    ProjectionDelta, ProjectionSite, Prompt, SiteInput, SublayerSite, SublayerStates,
 };
 use pelt_prompt::PromptConfig;
 use pelt_unipelt::Union;
@@ -94,6 +94,15 @@ macro_rules! methods {
         impl Method for AnyMethod {
             fn named_params(&self) -> Vec<NamedParam> {
                 match self { $(Self::$variant(method) => method.named_params(),)* }
+            }
+
+            fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {
+                match self {
+                    $(Self::$variant(method) => {
+                        let (method, deltas) = method.for_inference();
+                        (Self::$variant(method), deltas)
+                    })*
+                }
             }
         }
     };

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use burn::module::Module;
 use burn::tensor::Device;
 use pelt_encoder::{Checkpoint, Encoder, EncoderError, RowsRead};
 use pelt_hooks::{
@@ -165,6 +166,27 @@ fn a_merged_lora_gives_the_references_weights_and_outputs() {
         if case.expected.contains("merged.last_hidden_state") {
             case.assert_hidden(&encoder.unwrap(), None, "merged.last_hidden_state");
         }
+    }
+}
+
+#[test]
+fn an_adapter_prepared_for_inference_gives_the_references_outputs() {
+    for (name, output) in [
+        ("adapters/bert_cls_lora_all", "merged.last_hidden_state"),
+        ("adapters/roberta_cls_lora", "last_hidden_state"),
+        ("adapters/bert_cls_prefix_mlp", "ejected.last_hidden_state"),
+        (
+            "adapters/roberta_cls_prefix_mlp",
+            "ejected.last_hidden_state",
+        ),
+    ] {
+        let case = Case::open(name);
+        let (adapter, deltas) = case.loaded.adapter.clone().for_inference();
+        let encoder = case.checkpoint.encoder(&Device::flex()).unwrap();
+        let merged = name.contains("lora");
+        assert_eq!(adapter.num_params() == 0, merged, "{name}");
+        assert_eq!(deltas.is_empty(), !merged, "{name}");
+        case.assert_hidden(&encoder.with_deltas(deltas), Some(&adapter), output);
     }
 }
 

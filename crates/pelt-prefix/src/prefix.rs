@@ -2,7 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use pelt_hooks::{ADAPTER, EncoderHooks, Gate, Hidden, KeyValue, Method, NamedParam, Pass};
+use pelt_hooks::{
+    ADAPTER, EncoderHooks, Gate, Hidden, KeyValue, Method, NamedParam, Pass, ProjectionDelta,
+};
 use pelt_ops::{dropout, gate};
 
 use crate::PrefixTable;
@@ -100,5 +102,10 @@ impl Method for Prefix {
             }
         }
         params
+    }
+
+    /// The table is computed once and not in every pass.
+    fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {
+        (self.eject(), Vec::new())
     }
 }

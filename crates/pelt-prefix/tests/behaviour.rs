@@ -148,6 +148,16 @@ fn an_ejected_prefix_gives_the_same_rows() {
 }
 
 #[test]
+fn inference_needs_the_table_alone() {
+    let prefix = network().init(&TINY, &Device::flex()).unwrap();
+    let (prepared, deltas) = prefix.clone().for_inference();
+    assert!(matches!(prepared.table, PrefixTable::Flat(_)));
+    assert!(deltas.is_empty());
+    let rows = |prefix: &Prefix| vector(one(prefix, 2, &Pass::evaluate()).value);
+    assert_eq!(rows(&prepared), rows(&prefix));
+}
+
+#[test]
 fn an_ejected_prefix_can_be_trained_on() {
     let device = Device::flex().autodiff();
     let ejected = network().init(&TINY, &device).unwrap().eject();

@@ -18,7 +18,8 @@ pub struct Examples {
 
 /// The outputs of every sequence, in the order given: logits, or the score of a regression.
 ///
-/// Batches are made of sequences of like length; the packed layout makes the result independent of that.
+/// Batches are made of sequences of like length; the packed layout makes the result independent of that. The model is
+/// prepared for inference once, before the first batch; the one that was handed in stays as it is.
 ///
 /// # Errors
 /// If the model cannot run a batch.
@@ -27,7 +28,7 @@ pub fn predict<M: Method>(
     sequences: &[Sequence],
     batch_size: usize,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
-    let model = model.clone().valid();
+    let model = model.clone().valid().for_inference();
     let mut order: Vec<usize> = (0..sequences.len()).collect();
     order.sort_by_key(|row| sequences[*row].input_ids.len());
     let mut outputs = vec![Vec::new(); sequences.len()];

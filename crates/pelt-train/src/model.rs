@@ -55,6 +55,22 @@ impl<M: Method> PeftModel<M> {
         devices.into_iter().next().unwrap_or_default().inner()
     }
 
+    /// The model as it is run where nothing is trained: see [`Method::for_inference`]. What could be folded into frozen
+    /// projections is in a copy of the encoder that belongs to the result. Outputs without dropout are the same up to
+    /// rounding; the result is not for training or saving.
+    pub fn for_inference(self) -> Self {
+        let (method, deltas) = self.method.for_inference();
+        let mut model = Self { method, ..self };
+        if deltas.is_empty() {
+            return model;
+        }
+        match &mut model.tuned {
+            Some(tuned) => *tuned = tuned.with_deltas(deltas),
+            None => model.backbone = Arc::new(model.backbone.with_deltas(deltas)),
+        }
+        model
+    }
+
     /// Logits of every sequence, `[sequences, labels]`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use burn::module::Module;
-use pelt_hooks::{EncoderHooks, Method, NamedParam};
+use pelt_hooks::{EncoderHooks, Method, NamedParam, ProjectionDelta};
 
 use crate::UnionError;
 use crate::combine::{Parts, hooks_of_parts};
@@ -61,5 +61,16 @@ impl<M: Method> Method for Union<M> {
             .iter()
             .flat_map(|part| part.named_params())
             .collect()
+    }
+
+    fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {
+        let mut deltas = Vec::new();
+        let prepare = |part: M| {
+            let (part, more) = part.for_inference();
+            deltas.extend(more);
+            part
+        };
+        let parts = self.parts.into_iter().map(prepare).collect();
+        (Self { parts }, deltas)
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use pelt_adapter::Bottleneck;
-use pelt_hooks::{EncoderHooks, Method, NamedParam};
+use pelt_hooks::{EncoderHooks, Method, NamedParam, ProjectionDelta};
 use pelt_lora::Lora;
 use pelt_prefix::Prefix;
 use pelt_prompt::PromptTuning;
@@ -57,5 +57,25 @@ impl Method for UniPelt {
             params.extend(prompt.named_params());
         }
         params
+    }
+
+    fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {
+        let (prefix, mut deltas) = self.prefix.for_inference();
+        let (lora, more) = self.lora.for_inference();
+        deltas.extend(more);
+        let (bottleneck, more) = self.bottleneck.for_inference();
+        deltas.extend(more);
+        let prompt = self.prompt.map(|prompt| {
+            let (prompt, more) = prompt.for_inference();
+            deltas.extend(more);
+            prompt
+        });
+        let method = Self {
+            prefix,
+            lora,
+            bottleneck,
+            prompt,
+        };
+        (method, deltas)
     }
 }

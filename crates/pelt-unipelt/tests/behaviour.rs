@@ -8,8 +8,10 @@ use burn::tensor::{Device, Tensor};
 use pelt_adapter::BottleneckConfig;
 use pelt_hooks::{
     EncoderHooks, EncoderShape, Hidden, KeyValue, Method, NamedParam, Packing, Pass, Projection,
-    ProjectionSite, Prompt, PromptPlace, SiteInput, Sublayer, SublayerSite, SublayerStates,
+    ProjectionDelta, ProjectionSite, Prompt, PromptPlace, SiteInput, Sublayer, SublayerSite,
+    SublayerStates,
 };
+use pelt_prefix::PrefixTable;
 use pelt_unipelt::{UniPelt, UniPeltConfig, Union, UnionError};
 
 const TINY: EncoderShape = EncoderShape {
@@ -101,6 +103,16 @@ impl Method for Probe {
             &self.number,
         )]
     }
+
+    /// Leaves a trace: the label grows, and its old value is the layer of a delta.
+    fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {
+        let delta = ProjectionDelta {
+            site: ProjectionSite::Layer(self.label, Projection::Query),
+            weight: Tensor::zeros([1, 1], &Device::flex()),
+            bias: None,
+        };
+        (Self::new(self.label + 10), vec![delta])
+    }
 }
 
 /// A method type that can hold unions of itself, as a registry's enum does.
@@ -160,6 +172,19 @@ impl Method for Any {
         match self {
             Self::Probe(probe) => probe.named_params(),
             Self::Union(union) => union.named_params(),
+        }
+    }
+
+    fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {
+        match self {
+            Self::Probe(probe) => {
+                let (probe, deltas) = probe.for_inference();
+                (Self::Probe(probe), deltas)
+            }
+            Self::Union(union) => {
+                let (union, deltas) = union.for_inference();
+                (Self::Union(union), deltas)
+            }
         }
     }
 }
@@ -270,6 +295,37 @@ fn parts_with_the_same_parameters_are_refused() {
     assert!(Union::new(vec![init(seq_bn()), init(seq_bn())]).is_err());
     assert!(Union::new(vec![init(seq_bn()), init(attention_only)]).is_ok());
     assert!(Union::new(vec![init(norm_in_front)]).is_ok());
+}
+
+#[test]
+fn a_union_prepares_all_its_parts_for_inference() {
+    let inner = Union::new(vec![Any::Probe(Probe::new(3))]).unwrap();
+    let union = Union::new(vec![Any::Probe(Probe::new(2)), Any::Union(inner)]).unwrap();
+    let (prepared, deltas) = union.for_inference();
+    let names: Vec<String> = prepared
+        .named_params()
+        .into_iter()
+        .map(|param| param.name)
+        .collect();
+    assert_eq!(names, ["probe.12", "probe.13"]);
+    let sites: Vec<_> = deltas.iter().map(|delta| delta.site).collect();
+    let query = |layer| ProjectionSite::Layer(layer, Projection::Query);
+    assert_eq!(sites, [query(2), query(3)]);
+}
+
+#[test]
+fn unipelt_prepares_all_its_parts_for_inference() {
+    let mut config = UniPeltConfig::with_prompt();
+    config.lora.r = 2;
+    let gated = unipelt(config.clone());
+    let (prepared, deltas) = gated.clone().for_inference();
+    assert!(deltas.is_empty());
+    assert!(matches!(prepared.prefix.table, PrefixTable::Flat(_)));
+    assert_eq!(answers(&prepared), answers(&gated));
+    config.lora.use_gating = false;
+    let (prepared, deltas) = unipelt(config).for_inference();
+    assert_eq!((deltas.len(), prepared.lora.num_params()), (4, 0));
+    assert!(prepared.prompt.is_some() && prepared.bottleneck.num_params() > 0);
 }
 
 fn unipelt(config: UniPeltConfig) -> UniPelt {
