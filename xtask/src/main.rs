@@ -1,4 +1,5 @@
-//! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask test`, `cargo xtask demo` and `cargo xtask bench`.
+//! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench` and
+//! `cargo xtask profile`.
 
 // This program talks to a person at a terminal; printing is its purpose.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Measure speed and memory.
     Bench(bench::Arguments),
+    /// Show how the time of a training step is spent, kernel by kernel.
+    Profile(bench::profile::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Profile(arguments) => bench::profile::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -57,6 +57,16 @@ pub enum Speed {
         #[arg(long)]
         update: bool,
     },
+    /// Where the time of training steps goes, kernel by kernel; needs a build with the feature `profile`.
+    Profile {
+        #[command(flatten)]
+        model: ModelArguments,
+        /// Tokens of each sequence.
+        #[arg(long, default_value_t = 64, value_name = "N")]
+        length: usize,
+        #[command(flatten)]
+        steps: StepArguments,
+    },
     /// Time per token of batches of 512 tokens, from one sequence to 64.
     Scaling {
         #[command(flatten)]

@@ -2,7 +2,8 @@
 //!
 //! [`ceiling`] is what the matrix products alone can reach, [`step`] and [`scaling`] are training steps on made-up
 //! tokens of equal length, [`epoch`] trains on a real task and [`infer`] evaluates one. Every function returns a
-//! report that serialises to one flat JSON object; [`flops`] says how operations are counted.
+//! report that serialises to one JSON object; [`flops`] says how operations are counted. With the feature `profile`,
+//! there is also `profile`: where the time of a step goes, kernel by kernel.
 
 mod ceiling;
 mod choice;
@@ -12,7 +13,11 @@ pub mod flops;
 mod infer;
 mod memory;
 mod model;
+#[cfg(feature = "profile")]
+mod profile;
+mod rounds;
 mod rows;
+mod scaling;
 mod statistics;
 mod step;
 
@@ -23,5 +28,8 @@ pub use error::BenchError;
 pub use infer::{InferReport, infer};
 pub use memory::peak_memory_mib;
 pub use model::Setup;
+#[cfg(feature = "profile")]
+pub use profile::{ProfileReport, profile};
 pub use rows::TaskData;
-pub use step::{Dropout, ScalingPoint, StepReport, StepSettings, scaling, step};
+pub use scaling::{ScalingReport, scaling};
+pub use step::{Dropout, StepReport, StepSettings, step};

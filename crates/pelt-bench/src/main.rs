@@ -8,6 +8,8 @@ mod args;
 
 use std::process::ExitCode;
 
+#[cfg(not(feature = "profile"))]
+use anyhow::bail;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::Parser;
@@ -90,10 +92,22 @@ fn measure(kind: Speed, device: &Device) -> Result<Value> {
                 dropout: steps.dropout.into(),
                 update: false,
             };
-            let points = with_setup(&model, device, |setup| {
+            with_setup(&model, device, |setup| {
                 Ok(to_value(scaling(setup, &settings)?)?)
-            })?;
-            json!({"kind": "scaling", "method": model.method, "points": points})
+            })?
+        }
+        Speed::Profile {
+            model,
+            length,
+            steps,
+        } => {
+            let settings = StepSettings {
+                length,
+                rounds: steps.rounds,
+                dropout: steps.dropout.into(),
+                update: true,
+            };
+            with_setup(&model, device, |setup| profile(setup, &settings))?
         }
         Speed::Epoch {
             model,
@@ -114,6 +128,18 @@ fn measure(kind: Speed, device: &Device) -> Result<Value> {
         })?,
     };
     Ok(value)
+}
+
+#[cfg(feature = "profile")]
+fn profile(setup: &Setup<'_>, settings: &StepSettings) -> Result<Value> {
+    Ok(to_value(pelt_bench::profile(setup, settings)?)?)
+}
+
+#[cfg(not(feature = "profile"))]
+fn profile(_: &Setup<'_>, _: &StepSettings) -> Result<Value> {
+    bail!(
+        "this pelt-bench was built without the cargo feature `profile`, which measures the kernels"
+    )
 }
 
 fn with_setup(

@@ -81,6 +81,59 @@ fn the_ceiling_is_measured_at_three_shapes() {
     assert_positive(&report, &["gflops", "median_gflops"]);
 }
 
+#[cfg(not(feature = "profile"))]
+#[test]
+fn a_build_that_measures_no_kernels_says_so() {
+    let output = run("profile", "--batch 2 --length 5 --rounds 1");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty());
+    assert!(
+        message.starts_with("error: ") && message.contains("feature `profile`"),
+        "{message}"
+    );
+}
+
+#[cfg(feature = "profile")]
+#[test]
+fn a_profile_has_the_kernels_of_both_directions_and_what_is_left() {
+    let report = report(
+        "profile",
+        "--method lora-qv --batch 2 --length 5 --rounds 3 --dropout on",
+    );
+    assert_positive(
+        &report,
+        &[
+            "step_ms",
+            "forward_ms",
+            "backward_ms",
+            "update_ms",
+            "rest_forward_ms",
+            "rest_backward_ms",
+        ],
+    );
+    let number = |value: &Value, field: &str| value[field].as_f64().unwrap();
+    let kernels = report["kernels"].as_array().unwrap();
+    for kernel in kernels {
+        let share = number(kernel, "ms") / number(&report, "step_ms");
+        assert!((number(kernel, "share") - share).abs() < 1e-9, "{kernel}");
+    }
+    // Two layers: the warm-up would make the number of calls larger.
+    let attention = |direction: &str| {
+        kernels
+            .iter()
+            .find(|kernel| kernel["name"] == "Attention" && kernel["direction"] == direction)
+            .unwrap()
+    };
+    assert_eq!(attention("forward")["calls"], 2.0);
+    assert_eq!(attention("backward")["calls"], 2.0);
+    let parts: f64 = kernels.iter().map(|kernel| number(kernel, "ms")).sum();
+    let all = parts
+        + number(&report, "rest_forward_ms")
+        + number(&report, "rest_backward_ms")
+        + number(&report, "update_ms");
+    assert!((all - number(&report, "step_ms")).abs() < 1e-6);
+}
+
 #[test]
 fn what_cannot_be_measured_is_one_sentence_on_the_error_stream() {
     for (rest, expected) in [

@@ -1,6 +1,11 @@
-//! `cargo xtask bench`: measurements that are too long for tests.
+//! `cargo xtask bench` and `cargo xtask profile`: measurements that are too long for tests.
 
+mod machine;
+mod model;
+pub mod profile;
+mod program;
 mod speed;
+mod table;
 
 use anyhow::Result;
 

@@ -1,9 +1,8 @@
 //! `cargo xtask bench speed`: every measurement in a process of its own, several times, both sides in turn.
 
 mod acceptance;
-mod machine;
 mod plan;
-mod program;
+mod plot;
 mod render;
 mod results;
 
@@ -12,18 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::bench::machine::Machine;
+use crate::bench::model;
+use crate::bench::program::{OURS, PYTHON, Program};
 use crate::cargo;
-use crate::demo;
-use machine::Machine;
+pub use acceptance::UNION;
 use plan::{Measurement, Settings};
-use program::{OURS, PYTHON, Program};
 use results::{Results, Side};
-
-/// The demo's encoder.
-const DEFAULT_MODEL: &str = "models/all-MiniLM-L6-v2";
-
-/// The load from which on other programs disturb what is measured.
-const BUSY: f64 = 0.5;
 
 /// The other implementation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -80,7 +74,7 @@ pub struct Arguments {
     /// One short run of each measurement, one task and no table of methods: to try the command out.
     #[arg(long)]
     quick: bool,
-    /// Where speed.json and speed.md go [default: target/bench].
+    /// Where speed.json, speed.md and scaling.svg go [default: target/bench].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -95,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .as_ref()
         .map(std::path::absolute)
         .transpose()?;
-    let model = model(arguments.model.as_deref())?;
+    let model = model::folder(arguments.model.as_deref())?;
     let target = cargo::metadata()?.target_directory.into_std_path_buf();
     let out = match &arguments.out {
         Some(folder) => std::path::absolute(folder)?,
@@ -118,9 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let ours = Program::pelt_bench(&target);
 
     let settings = settings(arguments, &model, data.as_deref(), &ours)?;
-    if machine.load.is_some_and(|load| load > BUSY) {
-        println!("other programs are running: these numbers will not be comparable");
-    }
+    machine.warn_if_busy();
     let mut results = Results::new(machine, versions, settings.sampled());
     if data.is_none() {
         println!("without --data nothing is measured on real rows");
@@ -134,7 +126,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     println!("\n{}", render::markdown(&results));
     println!(
-        "written: {} and speed.json beside it",
+        "written: {}, speed.json and the plot scaling.svg beside it",
         out.join("speed.md").display()
     );
     match results.failures() {
@@ -217,23 +209,13 @@ fn measure(
     }
 }
 
-/// The checkpoint folder that was named, or the demo's.
-fn model(named: Option<&Path>) -> Result<PathBuf> {
-    if let Some(folder) = named {
-        return Ok(std::path::absolute(folder)?);
-    }
-    let cache = demo::default_cache()?;
-    let folder = cache.join(DEFAULT_MODEL);
-    let whole = ["config.json", "model.safetensors", "tokenizer.json"];
-    match whole.iter().all(|file| folder.join(file).exists()) {
-        true => Ok(folder),
-        false => Ok(demo::assets::fetch(&cache, None)?.encoder),
-    }
-}
-
 fn write(out: &Path, results: &Results) -> Result<()> {
     write_atomically(&out.join("speed.json"), &format!("{:#}\n", results.json()))?;
-    write_atomically(&out.join("speed.md"), &render::markdown(results))
+    write_atomically(&out.join("speed.md"), &render::markdown(results))?;
+    match results.reports("scaling", Side::Ours).last() {
+        Some(report) => write_atomically(&out.join("scaling.svg"), &plot::scaling(report)?),
+        None => Ok(()),
+    }
 }
 
 /// Writes a file under a temporary name beside its place and renames it.

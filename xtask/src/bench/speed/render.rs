@@ -1,10 +1,9 @@
 //! Tables for people.
 
 use super::acceptance::{self, Row, Target};
-use super::program::Report;
 use super::results::{Results, Side};
-
-const ABSENT: &str = "–";
+use crate::bench::program::Report;
+use crate::bench::table::{ABSENT, cell, number, table};
 
 /// The whole report.
 pub fn markdown(results: &Results) -> String {
@@ -163,40 +162,36 @@ fn scaling(results: &Results) -> String {
     let points = report.0.get("points").and_then(serde_json::Value::as_array);
     let rows = points.into_iter().flatten().map(|point| {
         let field = |name: &str| cell(point.get(name).and_then(serde_json::Value::as_f64));
-        ["batch", "length", "median_ms", "us_per_token"]
-            .map(field)
-            .to_vec()
+        [
+            "batch",
+            "length",
+            "median_ms",
+            "attention_ms",
+            "us_per_token",
+            "us_per_token_without_attention",
+        ]
+        .map(field)
+        .to_vec()
     });
     let rows: Vec<Vec<String>> = rows.collect();
+    let percent = |field: &str| cell(report.number(field).map(|spread| 100.0 * spread));
+    let header = [
+        "sequences",
+        "tokens each",
+        "ms",
+        "of it attention, ms",
+        "µs per token",
+        "without attention",
+    ];
     format!(
-        "\n## Batches of 512 tokens\n\nA step with {}.\n\n{}",
+        "\n## Batches of 512 tokens\n\nA step with {}, forward and backward. Attention is measured alone, at the same \
+         shapes, and subtracted. The largest time per token is {} % above the least, without attention {} %.\n\n\
+         ![time per token](scaling.svg)\n\n{}",
         report.text("method").unwrap_or("LoRA"),
-        table(&["sequences", "tokens each", "ms", "µs per token"], &rows)
+        percent("spread"),
+        percent("spread_without_attention"),
+        table(&header, &rows)
     )
-}
-
-fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let header: Vec<String> = header.iter().map(|cell| (*cell).to_string()).collect();
-    let rule: Vec<String> = header.iter().map(|_| "---".to_string()).collect();
-    let mut out = line(&header) + &line(&rule);
-    for row in rows {
-        out.push_str(&line(row));
-    }
-    out
-}
-
-fn cell(value: Option<f64>) -> String {
-    value.map_or(ABSENT.to_string(), number)
-}
-
-/// Three significant digits, and whole numbers from 100 on.
-fn number(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
 }
 
 #[cfg(test)]
@@ -250,20 +245,32 @@ mod tests {
 
     #[test]
     fn points_of_the_scaling_are_lines() {
-        let points = json!([{"batch": 1, "length": 512, "median_ms": 51.2, "us_per_token": 100.0}]);
+        let points = json!([{
+            "batch": 1,
+            "length": 512,
+            "median_ms": 51.2,
+            "attention_ms": 20.5,
+            "us_per_token": 100.0,
+            "us_per_token_without_attention": 60.0,
+        }]);
         let results = results(&[(
             "scaling",
             Side::Ours,
-            json!({"method": "lora", "points": points}),
+            json!({
+                "method": "lora",
+                "points": points,
+                "spread": 0.5,
+                "spread_without_attention": 0.123,
+            }),
         )]);
-        assert!(markdown(&results).contains("| 1 | 512 | 51.2 | 100 |"));
-    }
-
-    #[test]
-    fn numbers_have_three_digits() {
-        assert_eq!(
-            [1234.5, 99.94, 1.005, 0.25, 7.0].map(number),
-            ["1234", "99.9", "1.00", "0.25", "7"]
+        let text = markdown(&results);
+        assert!(
+            text.contains("| 1 | 512 | 51.2 | 20.5 | 100 | 60 |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("50 % above the least, without attention 12.3 %"),
+            "{text}"
         );
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::acceptance;
-use super::machine::Machine;
-use super::program::Report;
+use crate::bench::machine::Machine;
+use crate::bench::program::Report;
 
 /// Whose report it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

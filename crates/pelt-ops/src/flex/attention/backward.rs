@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::forward::{block_mask, compute_scores};
 use super::softmax::{Rows, softmax_backward};
-use super::{BLOCK, PREFIX, Problem, ROWS, Segment, Task};
+use super::{PREFIX, Problem, ROWS, Segment, Task};
 use crate::flex::product::{Matrix, MatrixMut, Output, Shared, multiply};
 use crate::flex::reduce::add_rows;
 use crate::flex::vectorise::sum;
@@ -124,63 +124,99 @@ struct Place {
     head: usize,
 }
 
+/// A block of queries of a task, and all that they see.
+struct Block<'a> {
+    task: &'a Task<'a>,
+    start: usize,
+    count: usize,
+    keys: Matrix<'a>,
+    values: Matrix<'a>,
+}
+
 /// Buffers of one thread.
 #[derive(Default)]
 struct Scratch {
     scores: Vec<f32>,
     gradient: Vec<f32>,
     products: Vec<f32>,
-    /// Of each prefix: the gradients of its gated keys and values, `[length, d_head]` each.
-    prefixes: Vec<[Vec<f32>; 2]>,
+    /// Keys and values with their gates multiplied in.
+    gated: [Vec<f32>; 2],
+    /// The gradients of those, where there is a prefix.
+    gated_gradients: [Vec<f32>; 2],
 }
 
 impl<'a> Targets<'a> {
+    #[allow(unsafe_code)]
     fn run(&self, task: &Task<'_>, place: &Place, scratch: &mut Scratch) {
         // Without a key nothing has been computed, and without a query nothing depends on the keys.
         if task.columns == 0 || task.queries.rows() == 0 {
             return;
         }
-        scratch
-            .prefixes
-            .resize_with(self.prefixes.len(), Default::default);
-        for (parts, segment) in scratch.prefixes.iter_mut().zip(&task.segments) {
-            for part in parts {
-                part.resize(segment.keys.rows() * self.problem.head_width, 0.0);
-            }
+        let Problem {
+            width, head_width, ..
+        } = *self.problem;
+        let Scratch {
+            scores,
+            gradient,
+            products,
+            gated,
+            gated_gradients,
+        } = scratch;
+        let [keys, values] = task.gated(gated);
+        let own = |target: &Option<Shared<'a>>| {
+            // SAFETY: the columns of one head in the rows of one sequence are written by this task alone.
+            let matrix = |target: &Shared<'a>| unsafe {
+                target.matrix(task.key_start, task.columns, head_width, width)
+            };
+            target.as_ref().map(matrix)
+        };
+        let [mut key, mut value] = match self.prefixes.is_empty() {
+            true => [own(&self.key), own(&self.value)],
+            false => gated_gradients.each_mut().map(|buffer| {
+                buffer.resize(task.columns * head_width, 0.0);
+                Some(MatrixMut::new(buffer, task.columns, head_width, head_width))
+            }),
+        };
+        for (start, count) in task.blocks() {
+            let block = Block {
+                task,
+                start,
+                count,
+                keys,
+                values,
+            };
+            self.block(&block, [scores, gradient, products], [&mut key, &mut value]);
         }
-        for start in (0..task.queries.rows()).step_by(BLOCK) {
-            self.block(task, start, scratch);
-        }
-        for (number, parts) in scratch.prefixes.iter().enumerate() {
-            self.finish_prefix(number, &task.segments[number], place, parts);
+        if !self.prefixes.is_empty() {
+            self.finish(task, place, gated_gradients);
         }
     }
 
     #[allow(unsafe_code)]
-    fn block(&self, task: &Task<'_>, start: usize, scratch: &mut Scratch) {
+    fn block(
+        &self,
+        block: &Block<'_>,
+        [scores, score_gradient, products]: [&mut Vec<f32>; 3],
+        [key, value]: [&mut Option<MatrixMut<'_>>; 2],
+    ) {
+        let Block {
+            task,
+            start,
+            count,
+            keys,
+            values,
+        } = *block;
         let (problem, columns) = (self.problem, task.columns);
         let (width, head_width) = (problem.width, problem.head_width);
-        let count = BLOCK.min(task.queries.rows() - start);
         let queries = task.queries.rows_from(start, count);
         let first = task.query_start + start * width;
         let output = Matrix::new(&self.results.output[first..], count, head_width, width);
         let gradient = Matrix::new(&self.results.gradient[first..], count, head_width, width);
 
-        let Scratch {
-            scores,
-            gradient: score_gradient,
-            products,
-            prefixes,
-        } = scratch;
         scores.resize(count * columns, 0.0);
         score_gradient.resize(count * columns, 0.0);
-        compute_scores(scores, columns, queries, &task.segments, problem.scale);
-        for segment in occupied(task) {
-            let part = &mut score_gradient[segment.column..];
-            let mut part = MatrixMut::new(part, count, segment.keys.rows(), columns);
-            let values = segment.values.transposed();
-            multiply(&mut part, Output::Set, segment.value_gate, gradient, values);
-        }
+        compute_scores(scores, queries, keys, problem.scale);
+        compute_scores(score_gradient, gradient, values, 1.0);
         products.clear();
         products.extend((0..count).map(|row| {
             let (output, gradient) = (output.row(row), gradient.row(row));
@@ -199,54 +235,42 @@ impl<'a> Targets<'a> {
             },
         );
 
+        let scores = Matrix::new(scores, count, columns, columns);
+        let score_gradient = Matrix::new(score_gradient, count, columns, columns);
         if let Some(query) = &self.query {
             // SAFETY: the columns of one head in the rows of one block of queries are written by this block alone.
             let mut query = unsafe { query.matrix(first, count, head_width, width) };
-            let mut mode = Output::Set;
-            for segment in occupied(task) {
-                let part = &score_gradient[segment.column..];
-                let part = Matrix::new(part, count, segment.keys.rows(), columns);
-                let scale = problem.scale * segment.key_gate;
-                multiply(&mut query, mode, scale, part, segment.keys);
-                mode = Output::Add;
-            }
+            multiply(&mut query, Output::Set, problem.scale, score_gradient, keys);
         }
         let mode = if start == 0 { Output::Set } else { Output::Add };
+        if let Some(key) = key {
+            let back = score_gradient.transposed();
+            multiply(key, mode, problem.scale, back, queries);
+        }
+        if let Some(value) = value {
+            multiply(value, mode, 1.0, scores.transposed(), gradient);
+        }
+    }
+
+    /// From the gradients of all gated keys and values to those of the prefixes, their gates, and the sequence's own.
+    #[allow(unsafe_code)]
+    fn finish(&self, task: &Task<'_>, place: &Place, [key, value]: &[Vec<f32>; 2]) {
+        let (width, head_width) = (self.problem.width, self.problem.head_width);
         for (number, segment) in task.segments.iter().enumerate() {
-            let length = segment.keys.rows();
-            if length == 0 {
+            let start = segment.column * head_width;
+            let range = start..start + segment.keys.rows() * head_width;
+            let (key, value) = (&key[range.clone()], &value[range]);
+            if number < self.prefixes.len() {
+                self.finish_prefix(number, segment, place, [key, value]);
                 continue;
             }
-            let transposed = |rows: &[f32], output: &mut MatrixMut<'_>, scale, right| {
-                let rows = Matrix::new(&rows[segment.column..], count, length, columns);
-                multiply(output, mode, scale, rows.transposed(), right);
-            };
-            let (key, value) = match prefixes.get_mut(number) {
-                Some([key, value]) => {
-                    let [wants_key, wants_value, wants_key_gate, wants_value_gate] = self.prefixes
-                        [number]
-                        .each_ref()
-                        .map(|target| target.is_some());
-                    let matrix = |part| MatrixMut::new(part, length, head_width, head_width);
-                    (
-                        (wants_key || wants_key_gate).then(|| matrix(key)),
-                        (wants_value || wants_value_gate).then(|| matrix(value)),
-                    )
+            for (target, gradient) in [(&self.key, key), (&self.value, value)] {
+                let Some(target) = target else { continue };
+                for (row, gradient) in gradient.chunks_exact(head_width).enumerate() {
+                    let start = task.key_start + row * width;
+                    // SAFETY: the columns of one head in the rows of one sequence are written by this task alone.
+                    unsafe { target.slice(start, head_width) }.copy_from_slice(gradient);
                 }
-                None => {
-                    let own = |target: &Option<Shared<'a>>| -> Option<MatrixMut<'a>> {
-                        let target = target.as_ref()?;
-                        // SAFETY: the columns of one head in the rows of one sequence are written by this task alone.
-                        Some(unsafe { target.matrix(task.key_start, length, head_width, width) })
-                    };
-                    (own(&self.key), own(&self.value))
-                }
-            };
-            if let Some(mut key) = key {
-                transposed(score_gradient, &mut key, problem.scale, queries);
-            }
-            if let Some(mut value) = value {
-                transposed(scores, &mut value, 1.0, gradient);
             }
         }
     }
@@ -258,7 +282,7 @@ impl<'a> Targets<'a> {
         number: usize,
         segment: &Segment<'_>,
         place: &Place,
-        [key, value]: &[Vec<f32>; 2],
+        [key, value]: [&[f32]; 2],
     ) {
         let (width, head_width) = (self.problem.width, self.problem.head_width);
         let length = segment.keys.rows();
@@ -297,11 +321,4 @@ impl<'a> Targets<'a> {
             }
         }
     }
-}
-
-/// The segments that have rows.
-fn occupied<'a>(task: &'a Task<'_>) -> impl Iterator<Item = &'a Segment<'a>> {
-    task.segments
-        .iter()
-        .filter(|segment| segment.keys.rows() > 0)
 }

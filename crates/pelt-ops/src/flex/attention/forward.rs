@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::softmax::{BlockMask, softmax};
-use super::{BLOCK, Problem, Segment, Task};
+use super::{Problem, Task};
 use crate::flex::mask::Mask;
 use crate::flex::product::{Matrix, MatrixMut, Output, Shared, multiply};
 
@@ -19,9 +19,9 @@ pub(super) fn forward(problem: &Problem<'_>) -> (Vec<f32>, Vec<f32>) {
     };
     (0..attention.keys.sequences() * attention.heads)
         .into_par_iter()
-        .for_each_init(Vec::new, |scores, number| {
+        .for_each_init(Scratch::default, |scratch, number| {
             let task = problem.task(number / attention.heads, number % attention.heads);
-            buffers.run(problem, &task, scores);
+            buffers.run(problem, &task, scratch);
         });
     (output, normalisers)
 }
@@ -34,17 +34,18 @@ struct Buffers<'a> {
 
 impl Buffers<'_> {
     #[allow(unsafe_code)]
-    fn run(&self, problem: &Problem<'_>, task: &Task<'_>, scores: &mut Vec<f32>) {
+    fn run(&self, problem: &Problem<'_>, task: &Task<'_>, scratch: &mut Scratch) {
         let columns = task.columns;
         // A query without any key gets zeros, which the output holds already.
         if columns == 0 {
             return;
         }
-        for start in (0..task.queries.rows()).step_by(BLOCK) {
-            let count = BLOCK.min(task.queries.rows() - start);
+        let Scratch { scores, gated } = scratch;
+        let [keys, values] = task.gated(gated);
+        for (start, count) in task.blocks() {
             let queries = task.queries.rows_from(start, count);
             scores.resize(count * columns, 0.0);
-            compute_scores(scores, columns, queries, &task.segments, problem.scale);
+            compute_scores(scores, queries, keys, problem.scale);
             // SAFETY: each query of each head has a normaliser of its own, and is in one block of one task.
             let normalisers = unsafe { self.normalisers.slice(task.normaliser + start, count) };
             let mask = block_mask(self.mask, task, start);
@@ -56,38 +57,30 @@ impl Buffers<'_> {
                 let (width, head_width) = (problem.width, problem.head_width);
                 self.output.matrix(first, count, head_width, width)
             };
-            let mut mode = Output::Set;
-            for segment in &task.segments {
-                let length = segment.keys.rows();
-                if length > 0 {
-                    let weights = Matrix::new(&scores[segment.column..], count, length, columns);
-                    let gate = segment.value_gate;
-                    multiply(&mut output, mode, gate, weights, segment.values);
-                    mode = Output::Add;
-                }
-            }
+            let weights = Matrix::new(scores, count, columns, columns);
+            multiply(&mut output, Output::Set, 1.0, weights, values);
         }
     }
 }
 
-/// `scale * gate * queries * keysᵀ`, segment after segment.
+/// Buffers of one thread.
+#[derive(Default)]
+struct Scratch {
+    scores: Vec<f32>,
+    /// Keys and values with their gates multiplied in.
+    gated: [Vec<f32>; 2],
+}
+
+/// `scale * queries * keysᵀ`.
 pub(super) fn compute_scores(
     scores: &mut [f32],
-    columns: usize,
     queries: Matrix<'_>,
-    segments: &[Segment<'_>],
+    keys: Matrix<'_>,
     scale: f32,
 ) {
-    for segment in segments {
-        let length = segment.keys.rows();
-        if length > 0 {
-            let scores = &mut scores[segment.column..];
-            let mut part = MatrixMut::new(scores, queries.rows(), length, columns);
-            let scale = scale * segment.key_gate;
-            let keys = segment.keys.transposed();
-            multiply(&mut part, Output::Set, scale, queries, keys);
-        }
-    }
+    let columns = keys.rows();
+    let mut scores = MatrixMut::new(scores, queries.rows(), columns, columns);
+    multiply(&mut scores, Output::Set, scale, queries, keys.transposed());
 }
 
 /// The mask of the block that begins at query `start` of a task.

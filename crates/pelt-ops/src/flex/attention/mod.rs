@@ -22,7 +22,7 @@ pub(crate) const ROWS: usize = 3;
 /// Inputs for each prefix: keys, values, the gates of the keys, the gates of the values.
 pub(crate) const PREFIX: usize = 4;
 
-/// Queries whose scores are in memory at a time.
+/// The most queries whose scores are in memory at a time.
 const BLOCK: usize = 64;
 
 /// Packed attention; its inputs are [`ROWS`] tensors and [`PREFIX`] more for each prefix.
@@ -157,6 +157,42 @@ struct Task<'a> {
     normaliser: usize,
     /// Number of the first row of scores for the dropout mask.
     mask_row: u64,
+}
+
+impl Task<'_> {
+    /// The keys and values of all segments under one another, each times its gate. Without a prefix they are where they
+    /// are; otherwise they are copied into `buffers`, because one product over all of them is faster than several.
+    fn gated<'b>(&'b self, buffers: &'b mut [Vec<f32>; 2]) -> [Matrix<'b>; 2] {
+        if let [own] = self.segments.as_slice() {
+            return [own.keys, own.values];
+        }
+        let [keys, values] = buffers;
+        keys.clear();
+        values.clear();
+        for segment in &self.segments {
+            for row in 0..segment.keys.rows() {
+                keys.extend(segment.keys.row(row).iter().map(|k| k * segment.key_gate));
+                values.extend(
+                    segment
+                        .values
+                        .row(row)
+                        .iter()
+                        .map(|v| v * segment.value_gate),
+                );
+            }
+        }
+        let width = self.queries.columns();
+        [keys, values].map(|rows| Matrix::new(rows, self.columns, width, width))
+    }
+
+    /// Blocks of queries of about the same size, as `(first, count)`.
+    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let rows = self.queries.rows();
+        let step = rows.div_ceil(rows.div_ceil(BLOCK).max(1)).max(1);
+        (0..rows)
+            .step_by(step)
+            .map(move |start| (start, step.min(rows - start)))
+    }
 }
 
 impl<'a> Problem<'a> {

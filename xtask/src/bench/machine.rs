@@ -4,6 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+/// The load from which on other programs disturb what is measured.
+const BUSY: f64 = 0.5;
+
 /// The machine, the day and the command.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -29,6 +32,12 @@ impl Machine {
             load: load(&std::fs::read_to_string("/proc/loadavg").unwrap_or_default()),
             date: date(now.as_secs() / 86_400),
             command: format!("cargo xtask {}", words.join(" ")),
+        }
+    }
+
+    pub fn warn_if_busy(&self) {
+        if self.load.is_some_and(|load| load > BUSY) {
+            println!("other programs are running: these numbers will not be comparable");
         }
     }
 

@@ -128,10 +128,11 @@ impl Program {
     }
 }
 
-/// What a program that failed said last.
+/// What a program that failed said last, without the word that this program puts in front itself.
 fn last_line(text: &str) -> &str {
     let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    line.unwrap_or("no message").trim()
+    let line = line.unwrap_or("no message").trim();
+    line.strip_prefix("error: ").unwrap_or(line)
 }
 
 #[cfg(test)]
@@ -170,6 +171,7 @@ mod tests {
             last_line("Traceback\n  File\nModuleNotFoundError: no torch\n\n"),
             "ModuleNotFoundError: no torch"
         );
+        assert_eq!(last_line("error: no such model\n"), "no such model");
         assert_eq!(last_line(""), "no message");
     }
 }

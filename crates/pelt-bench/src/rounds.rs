@@ -1,0 +1,162 @@
+//! The loop that every measurement of steps runs, and how long the parts of a step took in it.
+
+use std::time::Instant;
+
+use burn::tensor::{Int, Tensor, TensorData};
+use pelt_data::Tokenizer;
+use pelt_encoder::HeadKind;
+use pelt_hooks::{EncoderHooks, Hidden, PackedBatch, Packing, Pass, gradients, load, values};
+use pelt_methods::Adapter;
+use pelt_ops::cross_entropy;
+use pelt_train::{AdamW, AdamWConfig, PeftModel, TrainError, clipping_scale, gradient_norm};
+
+use crate::error::at_least_one;
+use crate::flops::Work;
+use crate::model::trainable;
+use crate::rows::made_up;
+use crate::{BenchError, Dropout, Setup, StepSettings};
+
+/// Steps before the first that is timed.
+pub(crate) const WARM_UP: usize = 2;
+
+/// Outputs of the head.
+const LABELS: usize = 2;
+
+/// Learning rate of updates: small, so that many of them on one batch stay finite.
+const LEARNING_RATE: f64 = 1e-4;
+
+/// Steps that were timed, and what they did.
+pub(crate) struct Measured {
+    pub work: Work,
+    pub trainable: usize,
+    pub rounds: Vec<StepTime>,
+}
+
+/// Seconds of the parts of one step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepTime {
+    /// From the tokens to the loss.
+    pub forward: f64,
+    /// From the loss to the gradients by name.
+    pub backward: f64,
+    /// Clipping and the optimiser; next to nothing without an update.
+    pub update: f64,
+}
+
+impl StepTime {
+    pub fn total(&self) -> f64 {
+        self.forward + self.backward + self.update
+    }
+}
+
+/// Builds the model and runs steps with it on made-up tokens of equal length.
+///
+/// # Errors
+/// If a setting is zero, the model or the method cannot be used, or the sequences are too long for the model.
+pub(crate) fn measure(setup: &Setup<'_>, settings: &StepSettings) -> Result<Measured, BenchError> {
+    at_least_one("batch", setup.batch)?;
+    at_least_one("length", settings.length)?;
+    at_least_one("rounds", settings.rounds)?;
+    // Only a prompt that starts from a text needs the tokenizer, and made-up tokens do not.
+    let tokenizer = Tokenizer::load(setup.model).ok();
+    let model = setup.build(LABELS, tokenizer.as_ref())?;
+    let work = work(&model, setup.batch, settings.length);
+    Ok(Measured {
+        work,
+        trainable: trainable(&model),
+        rounds: rounds(model, setup, settings)?,
+    })
+}
+
+fn rounds(
+    mut model: PeftModel<Adapter>,
+    setup: &Setup<'_>,
+    settings: &StepSettings,
+) -> Result<Vec<StepTime>, BenchError> {
+    let vocabulary = model.encoder().shape().vocab_size;
+    let sequences = made_up(setup.batch, settings.length, vocabulary, setup.seed);
+    let batch = PackedBatch::new(&sequences);
+    let classes = (0..setup.batch).map(|row| (row % LABELS) as i64).collect();
+    let classes = Tensor::<1, Int>::from_data(
+        TensorData::new::<i64, _>(classes, [setup.batch]),
+        setup.device,
+    );
+    let params = model.named_params();
+    let mut optimizer = AdamW::new(AdamWConfig::default());
+    let mut times = Vec::new();
+    for round in 0..WARM_UP + settings.rounds {
+        #[cfg(feature = "profile")]
+        if round == WARM_UP {
+            // The kernels of the warm-up are no part of what is reported.
+            pelt_ops::profile::take();
+        }
+        let pass = match settings.dropout {
+            Dropout::On => Pass::train(setup.seed + round as u64),
+            Dropout::Off => Pass::evaluate(),
+        };
+        let started = Instant::now();
+        let loss = cross_entropy(model.forward(&batch, &pass)?, classes.clone());
+        let value: f32 = loss.clone().into_scalar();
+        let forward = started.elapsed().as_secs_f64();
+
+        let started = Instant::now();
+        let found = gradients(&model, &loss.backward());
+        drop(loss);
+        let backward = started.elapsed().as_secs_f64();
+
+        let started = Instant::now();
+        if settings.update {
+            let scale = clipping_scale(gradient_norm(&found), 1.0);
+            let updated = optimizer.step(&params, values(&model), found, scale, LEARNING_RATE);
+            model = load(model, updated);
+        } else {
+            drop(found);
+        }
+        let update = started.elapsed().as_secs_f64();
+        if !value.is_finite() {
+            return Err(TrainError::NotFinite {
+                what: "the loss",
+                value: f64::from(value),
+                step: round + 1,
+                epoch: 1,
+                batch: round + 1,
+            }
+            .into());
+        }
+        if round >= WARM_UP {
+            times.push(StepTime {
+                forward,
+                backward,
+                update,
+            });
+        }
+    }
+    Ok(times)
+}
+
+/// What a step of this model multiplies. The method itself says how many rows its prompt and prefixes have.
+fn work(model: &PeftModel<Adapter>, sequences: usize, length: usize) -> Work {
+    let shape = *model.encoder().shape();
+    let method = &model.method;
+    let input = Hidden {
+        values: Tensor::zeros([1, shape.hidden_size], &model.device()),
+        packing: Packing::new([1]),
+    };
+    let prefix_rows = |layer| {
+        let prefixes = method.prefix(layer, &input, &Pass::evaluate());
+        prefixes.iter().map(|prefix| prefix.key.dims()[0]).sum()
+    };
+    let params = model.named_params().into_iter();
+    Work {
+        shape,
+        sequences,
+        length,
+        prompt: method
+            .prompt()
+            .map_or(0, |prompt| prompt.embeddings.dims()[0]),
+        prefixes: (0..shape.layers).map(prefix_rows).collect(),
+        all_rows_in_last_layer: method.needs_all_rows(shape.layers.saturating_sub(1)),
+        reads_pooler: model.head.config().kind == HeadKind::BertPooled,
+        trained: params.map(|param| (param.name, param.shape)).collect(),
+    }
+}

@@ -1,0 +1,198 @@
+//! How the time per token depends on the shape of a batch.
+
+use std::time::Instant;
+
+use burn::tensor::{Device, Distribution, Tensor};
+use pelt_hooks::Packing;
+use pelt_ops::{AttentionLayout, attention};
+use serde::Serialize;
+
+use crate::flops::Work;
+use crate::rounds::{StepTime, WARM_UP, measure};
+use crate::statistics::median;
+use crate::{BenchError, Setup, StepSettings, peak_memory_mib};
+
+/// Sequences and tokens of each sequence: 512 tokens together, from one long sequence to many short ones.
+const BATCHES: [[usize; 2]; 7] = [
+    [1, 512],
+    [2, 256],
+    [4, 128],
+    [8, 64],
+    [16, 32],
+    [32, 16],
+    [64, 8],
+];
+
+/// The time per token of batches of 512 tokens.
+#[derive(Debug, Serialize)]
+pub struct ScalingReport {
+    kind: &'static str,
+    method: String,
+    points: Vec<ScalingPoint>,
+    /// By which part of the least time per token the largest is above it.
+    spread: f64,
+    /// The same without attention.
+    spread_without_attention: f64,
+    peak_memory_mib: Option<u64>,
+}
+
+/// The time per token of one batch shape.
+#[derive(Debug, Serialize)]
+struct ScalingPoint {
+    batch: usize,
+    length: usize,
+    median_ms: f64,
+    /// Of the attention of all layers, measured alone.
+    attention_ms: f64,
+    us_per_token: f64,
+    us_per_token_without_attention: f64,
+}
+
+/// Steps on batches of 512 tokens, from one long sequence to many short ones. `setup.batch` and `settings.length` are
+/// not read.
+///
+/// Attention is the one part of a step whose work grows with the square of a sequence's length. Its time is therefore
+/// measured alone too, forward and backward at the same shapes, and subtracted. Prefix rows and dropout, whose work
+/// grows with the number of tokens, are left out of that measurement and so stay in what remains.
+///
+/// # Errors
+/// As [`crate::step`].
+pub fn scaling(setup: &Setup<'_>, settings: &StepSettings) -> Result<ScalingReport, BenchError> {
+    let points = points(setup, settings, &BATCHES)?;
+    Ok(ScalingReport {
+        kind: "scaling",
+        method: setup.method_name.to_string(),
+        spread: spread(points.iter().map(|point| point.us_per_token)),
+        spread_without_attention: spread(
+            points
+                .iter()
+                .map(|point| point.us_per_token_without_attention),
+        ),
+        points,
+        peak_memory_mib: peak_memory_mib(),
+    })
+}
+
+fn points(
+    setup: &Setup<'_>,
+    settings: &StepSettings,
+    batches: &[[usize; 2]],
+) -> Result<Vec<ScalingPoint>, BenchError> {
+    let points = batches.iter().map(|&[batch, length]| {
+        let setup = Setup { batch, ..*setup };
+        let settings = StepSettings {
+            length,
+            ..*settings
+        };
+        let measured = measure(&setup, &settings)?;
+        let times: Vec<f64> = measured.rounds.iter().map(StepTime::total).collect();
+        let median_ms = median(&times) * 1e3;
+        let attention_ms = attention_ms(&measured.work, settings.rounds, setup.device);
+        let per_token = |ms: f64| ms * 1e3 / (batch * length) as f64;
+        Ok(ScalingPoint {
+            batch,
+            length,
+            median_ms,
+            attention_ms,
+            us_per_token: per_token(median_ms),
+            us_per_token_without_attention: per_token(median_ms - attention_ms),
+        })
+    });
+    points.collect()
+}
+
+/// The attention of all layers, the last of which may have one query per sequence only.
+fn attention_ms(work: &Work, rounds: usize, device: &Device) -> f64 {
+    let keys = Packing::new(vec![work.prompt + work.length; work.sequences]);
+    let all = one_layer_ms(work, &keys, &keys, rounds, device);
+    let last = match work.all_rows_in_last_layer {
+        true => all,
+        false => one_layer_ms(work, &keys, &keys.one_row_each(), rounds, device),
+    };
+    work.shape.layers.saturating_sub(1) as f64 * all + last
+}
+
+/// Forward and backward, with gradients of queries, keys and values.
+fn one_layer_ms(
+    work: &Work,
+    keys: &Packing,
+    queries: &Packing,
+    rounds: usize,
+    device: &Device,
+) -> f64 {
+    let device = device.clone().autodiff();
+    let random = |packing: &Packing| {
+        let shape = [packing.tokens(), work.shape.hidden_size];
+        Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad()
+    };
+    let (query, key, value) = (random(queries), random(keys), random(keys));
+    let layout = AttentionLayout {
+        keys: keys.clone(),
+        queries: queries.clone(),
+        heads: work.shape.heads,
+        dropout: 0.0,
+        dropout_key: None,
+    };
+    let mut times = Vec::new();
+    for round in 0..WARM_UP + rounds {
+        let started = Instant::now();
+        let output = attention(query.clone(), key.clone(), value.clone(), vec![], &layout);
+        drop(output.backward());
+        if round >= WARM_UP {
+            times.push(started.elapsed().as_secs_f64());
+        }
+    }
+    median(&times) * 1e3
+}
+
+/// By which part of the smallest value the largest is above it.
+fn spread(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let smallest = values.clone().fold(f64::INFINITY, f64::min);
+    let largest = values.fold(f64::NEG_INFINITY, f64::max);
+    largest / smallest - 1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dropout, MethodChoice};
+
+    #[test]
+    fn attention_is_measured_alone_and_taken_out_of_the_time_per_token() {
+        let method = MethodChoice::parse("unipelt-prompt", &[]).unwrap();
+        let setup = Setup {
+            model: &pelt_testkit::fixture("models/bert/base"),
+            method_name: "unipelt-prompt",
+            method: &method,
+            batch: 1,
+            seed: 1,
+            device: &Device::flex(),
+        };
+        let settings = StepSettings {
+            length: 1,
+            rounds: 3,
+            dropout: Dropout::Off,
+            update: false,
+        };
+        let points = points(&setup, &settings, &[[1, 16], [4, 4]]).unwrap();
+        assert_eq!(points.len(), 2);
+        for point in points {
+            assert!(point.attention_ms > 0.0 && point.attention_ms < point.median_ms);
+            let per_token = |ms: f64| ms * 1e3 / 16.0;
+            let expected = per_token(point.median_ms - point.attention_ms);
+            assert!((point.us_per_token - per_token(point.median_ms)).abs() < 1e-6);
+            assert!((point.us_per_token_without_attention - expected).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn every_batch_has_512_tokens() {
+        assert!(BATCHES.iter().all(|[batch, length]| batch * length == 512));
+    }
+
+    #[test]
+    fn the_spread_is_relative_to_the_smallest_value() {
+        assert_eq!(spread([4.0, 2.0, 3.0].into_iter()), 1.0);
+        assert_eq!(spread([7.0; 3].into_iter()), 0.0);
+    }
+}
