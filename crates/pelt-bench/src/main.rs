@@ -38,13 +38,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<Value> {
     let Bench::Speed { threads, kind } = arguments.bench;
+    let mut pool = rayon::ThreadPoolBuilder::new().use_current_thread();
     if let Some(threads) = threads {
         ensure!(threads > 0, "--threads must be at least 1, but is 0");
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .context("cannot set the number of threads")?;
+        pool = pool.num_threads(threads);
     }
+    pool.build_global()
+        .context("cannot set the number of threads")?;
     let mut report = measure(kind, &Device::flex())?;
     if let Value::Object(fields) = &mut report {
         fields.insert("threads".into(), rayon::current_num_threads().into());
