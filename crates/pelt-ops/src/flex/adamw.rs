@@ -1,9 +1,8 @@
 //! AdamW in one pass over values, gradients and moments.
 
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
-use super::buffer::{CHUNK, PARALLEL, dense, elements};
+use super::buffer::{CHUNK, PARALLEL, dense, elements, for_parts, part};
 use super::op::{from_flex, into_flex};
 use super::vectorise::{Arithmetic, vectorised};
 use crate::AdamWStep;
@@ -24,18 +23,13 @@ pub(crate) fn step(
         let [first, second] = [&mut first, &mut second].map(|moment| moment.storage_mut::<f32>());
         let sizes = [value.len(), first.len(), second.len()];
         assert_eq!(sizes, [gradient.len(); 3], "sizes of an update");
-        if gradient.len() < PARALLEL {
-            update(value, first, second, gradient, step);
-        } else {
-            value
-                .par_chunks_mut(CHUNK)
-                .zip(first.par_chunks_mut(CHUNK))
-                .zip(second.par_chunks_mut(CHUNK))
-                .zip(gradient.par_chunks(CHUNK))
-                .for_each(|(((value, first), second), gradient)| {
-                    update(value, first, second, gradient, step);
-                });
-        }
+        for_parts(
+            [value, first, second].map(|slice| (slice, CHUNK)),
+            gradient.len() >= PARALLEL,
+            |number, [value, first, second]| {
+                update(value, first, second, part(gradient, number, CHUNK), step);
+            },
+        );
     }
     (from_flex(value), [from_flex(first), from_flex(second)])
 }
@@ -44,25 +38,19 @@ pub(crate) fn step(
 pub(crate) fn sum_of_squares(x: Tensor<1>) -> f64 {
     let x = dense(into_flex(x));
     let x = elements(&x);
-    let chunks: Vec<f64> = match x.len() < PARALLEL {
-        true => x.chunks(CHUNK).map(chunk_squares).collect(),
-        false => x.par_chunks(CHUNK).map(chunk_squares).collect(),
-    };
-    chunks.iter().sum()
-}
-
-fn chunk_squares(chunk: &[f32]) -> f64 {
-    let mut sum = [0.0];
-    squares(chunk, &mut sum);
-    sum[0]
+    let mut sums = vec![0.0; x.len().div_ceil(CHUNK)];
+    for_parts([(&mut sums, 1)], x.len() >= PARALLEL, |number, [sum]| {
+        squares(part(x, number, CHUNK), sum)
+    });
+    sums.iter().sum()
 }
 
 vectorised! {
-    fn squares(x: &[f32], sum: &mut [f64; 1]) = squares_body
+    fn squares(x: &[f32], sum: &mut [f64]) = squares_body
 }
 
 #[inline(always)]
-fn squares_body<A: Arithmetic>(x: &[f32], sum: &mut [f64; 1]) {
+fn squares_body<A: Arithmetic>(x: &[f32], sum: &mut [f64]) {
     let (lanes, rest) = x.as_chunks::<8>();
     let mut sums = [0.0_f64; 8];
     for lane in lanes {

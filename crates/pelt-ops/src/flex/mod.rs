@@ -12,6 +12,7 @@ mod math;
 pub(crate) mod narrow;
 pub(crate) mod norm;
 mod op;
+mod parallel;
 mod product;
 mod reduce;
 mod skinny;

@@ -1,10 +1,11 @@
 //! Layer norm, alone and with the residual connection in front of it.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
-use super::buffer::{PARALLEL, dense, elements, for_chunks, sizes, tensor};
+use super::buffer::{
+    PARALLEL, dense, elements, filled_beside, for_chunks, for_parts, part, sizes, tensor,
+};
 use super::op::{FlexOp, FlexTensor};
 use super::reduce::{BLOCK, add_rows};
 use super::vectorise::{Arithmetic, sum, vectorised};
@@ -29,6 +30,7 @@ pub(crate) struct Saved {
 impl<const N: usize> FlexOp<N> for LayerNorm {
     type Saved = Saved;
 
+    #[allow(unsafe_code)]
     fn forward(&self, inputs: [FlexTensor; N], tracked: [bool; N]) -> (FlexTensor, Option<Saved>) {
         let mut inputs = inputs.into_iter().map(dense);
         let mut rows: Vec<FlexTensor> = inputs.by_ref().take(N - 2).collect();
@@ -40,29 +42,39 @@ impl<const N: usize> FlexOp<N> for LayerNorm {
         assert_eq!(shape.last(), Some(&width), "width of a layer norm");
         for other in &rows {
             assert_eq!(shape, sizes(other), "shapes of a residual connection");
-            let other = elements(other);
-            for_chunks(x.storage_mut::<f32>(), BLOCK * width, |number, chunk| {
-                let start = number * BLOCK * width;
-                for (x, other) in chunk.iter_mut().zip(&other[start..]) {
-                    *x += other;
-                }
-            });
         }
-        let values = elements(&x);
-        let mut output = vec![0.0; values.len()];
-        let mut moments = vec![0.0; 2 * values.len() / width.max(1)];
-        let work = |((output, values), moments): ((&mut [f32], &[f32]), &mut [f32])| {
-            let affine = (elements(weight), elements(bias));
-            forward_kernel(output, values, moments, affine, self.epsilon);
-        };
+        let others: Vec<&[f32]> = rows.iter().map(elements).collect();
+        let affine = (elements(weight), elements(bias));
+        let count = elements(&x).len();
         let block = (BLOCK * width).max(1);
-        if values.len() < PARALLEL {
-            let parts = output.chunks_mut(block).zip(values.chunks(block));
-            parts.zip(moments.chunks_mut(2 * BLOCK)).for_each(work);
-        } else {
-            let parts = output.par_chunks_mut(block).zip(values.par_chunks(block));
-            parts.zip(moments.par_chunks_mut(2 * BLOCK)).for_each(work);
-        }
+        let mut moments = vec![0.0; 2 * count / width.max(1)];
+        // SAFETY: the kernel writes one element for each that it reads, and chunks are made of whole rows.
+        let output = unsafe {
+            if others.is_empty() {
+                let x = elements(&x);
+                let beside = [(moments.as_mut_slice(), 2 * BLOCK)];
+                filled_beside(count, block, beside, |number, output, [moments]| {
+                    forward_kernel(
+                        output,
+                        part(x, number, block),
+                        moments,
+                        affine,
+                        self.epsilon,
+                    );
+                })
+            } else {
+                let beside = [
+                    (x.storage_mut::<f32>(), block),
+                    (moments.as_mut_slice(), 2 * BLOCK),
+                ];
+                filled_beside(count, block, beside, |number, output, [x, moments]| {
+                    for other in &others {
+                        add(x, part(other, number, block));
+                    }
+                    forward_kernel(output, x, moments, affine, self.epsilon);
+                })
+            }
+        };
         let saved = tracked.contains(&true).then(|| Saved {
             x,
             weight: weight.clone(),
@@ -87,23 +99,24 @@ impl<const N: usize> FlexOp<N> for LayerNorm {
         let mut partial = vec![0.0; x.len().div_ceil(block) * partial_width];
         {
             let gradient = gradient.storage_mut::<f32>();
-            let work = |(number, (gradient, partial)): (usize, (&mut [f32], &mut [f32]))| {
-                let start = number * block;
-                let x = &x[start..start + gradient.len()];
+            let worth_it = gradient.len() >= PARALLEL;
+            let work = |number: usize, gradient: &mut [f32], partial: &mut [f32]| {
+                let x = part(x, number, block);
                 let moments = &saved.moments[2 * number * BLOCK..];
                 if affine_wanted {
                     affine_kernel(partial, gradient, x, moments, width);
                 }
                 backward_kernel(gradient, x, moments, weight);
             };
-            if affine_wanted {
-                let partial = partial.par_chunks_mut(partial_width.max(1));
-                let parts = gradient.par_chunks_mut(block).zip(partial);
-                parts.enumerate().for_each(work);
-            } else {
-                for_chunks(gradient, block, |number, chunk| {
-                    work((number, (chunk, &mut [])));
-                });
+            match affine_wanted {
+                true => for_parts(
+                    [(gradient, block), (&mut partial, partial_width)],
+                    worth_it,
+                    |number, [gradient, partial]| work(number, gradient, partial),
+                ),
+                false => for_chunks(gradient, block, |number, gradient| {
+                    work(number, gradient, &mut []);
+                }),
             }
         }
         let mut total = vec![0.0; partial_width];
@@ -120,8 +133,19 @@ impl<const N: usize> FlexOp<N> for LayerNorm {
 }
 
 vectorised! {
+    fn add(total: &mut [f32], other: &[f32]) = add_body
+}
+
+#[inline(always)]
+fn add_body<A: Arithmetic>(total: &mut [f32], other: &[f32]) {
+    for (total, other) in total.iter_mut().zip(other) {
+        *total += other;
+    }
+}
+
+vectorised! {
     fn forward_kernel(
-        output: &mut [f32],
+        output: &mut [MaybeUninit<f32>],
         x: &[f32],
         moments: &mut [f32],
         affine: (&[f32], &[f32]),
@@ -131,7 +155,7 @@ vectorised! {
 
 #[inline(always)]
 fn forward_body<A: Arithmetic>(
-    output: &mut [f32],
+    output: &mut [MaybeUninit<f32>],
     x: &[f32],
     moments: &mut [f32],
     (weight, bias): (&[f32], &[f32]),
@@ -139,6 +163,7 @@ fn forward_body<A: Arithmetic>(
 ) {
     let width = weight.len();
     let bias = &bias[..width];
+    assert_eq!(output.len(), x.len(), "sizes of a norm");
     let rows = output.chunks_exact_mut(width).zip(x.chunks_exact(width));
     for ((output, x), moments) in rows.zip(moments.chunks_exact_mut(2)) {
         let mean = sum(x, x, x, |x, _, _| x) / width as f32;
@@ -146,7 +171,7 @@ fn forward_body<A: Arithmetic>(
         let inverse = 1.0 / (variance + epsilon).sqrt();
         moments.copy_from_slice(&[mean, inverse]);
         for i in 0..width {
-            output[i] = A::mul_add((x[i] - mean) * inverse, weight[i], bias[i]);
+            output[i].write(A::mul_add((x[i] - mean) * inverse, weight[i], bias[i]));
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::marker::PhantomData;
 
-use rayon::prelude::*;
-
 use super::op::FlexTensor;
+use super::parallel;
 
 /// Multiplications from which on a product is spread over the threads.
 const PARALLEL: usize = 192 * 192 * 192;
@@ -292,11 +291,7 @@ unsafe fn on_all_threads(output: *mut f32, mode: Output, left: Matrix<'_>, right
             }
         }
     };
-    match longer.div_ceil(step.max(1)) {
-        0 => {}
-        1 => piece(0),
-        pieces => (0..pieces).into_par_iter().for_each(piece),
-    }
+    parallel::for_each(longer.div_ceil(step.max(1)), piece);
 }
 
 /// The start of an output that several threads write at places which do not overlap.

@@ -1,6 +1,6 @@
 //! Sums over rows, in an order that does not depend on the number of threads.
 
-use rayon::prelude::*;
+use super::buffer::{PARALLEL, for_parts, part};
 
 /// Rows whose sum one thread computes.
 pub(crate) const BLOCK: usize = 64;
@@ -10,14 +10,12 @@ pub(crate) fn column_sums(rows: &[f32], width: usize) -> Vec<f32> {
     if width == 0 {
         return Vec::new();
     }
-    let partial: Vec<f32> = rows
-        .par_chunks(BLOCK * width)
-        .flat_map_iter(|block| {
-            let mut total = vec![0.0; width];
-            add_rows(&mut total, block);
-            total
-        })
-        .collect();
+    let block = BLOCK * width;
+    let mut partial = vec![0.0; rows.len().div_ceil(block) * width];
+    let worth_it = rows.len() >= PARALLEL;
+    for_parts([(&mut partial, width)], worth_it, |number, [total]| {
+        add_rows(total, part(rows, number, block));
+    });
     let mut total = vec![0.0; width];
     add_rows(&mut total, &partial);
     total

@@ -4,9 +4,7 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
-use super::buffer::{filled, for_chunks};
+use super::buffer::{PARALLEL, filled, for_chunks, for_parts, part};
 use super::product::{Matrix, product};
 use super::vectorise::{Arithmetic, vectorised};
 
@@ -49,18 +47,14 @@ pub(crate) fn project(wide: &[f32], width: usize, matrix: &[f32], start: &[f32])
     }
     let mut found = vec![0.0; rows * columns];
     // The work is in the wide side, so its size decides whether other threads are worth waking.
-    let block = |(found, wide): (&mut [f32], &[f32])| project_block(found, wide, &lanes, start);
-    let parts = (BLOCK * columns).max(1);
-    match wide.len() < super::buffer::PARALLEL {
-        true => found
-            .chunks_mut(parts)
-            .zip(wide.chunks(BLOCK * width))
-            .for_each(block),
-        false => {
-            let wide = wide.par_chunks(BLOCK * width);
-            found.par_chunks_mut(parts).zip(wide).for_each(block);
-        }
-    }
+    let worth_it = wide.len() >= PARALLEL;
+    for_parts(
+        [(&mut found, BLOCK * columns)],
+        worth_it,
+        |number, [found]| {
+            project_block(found, part(wide, number, BLOCK * width), &lanes, start);
+        },
+    );
     found
 }
 

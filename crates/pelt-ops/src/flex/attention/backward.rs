@@ -1,10 +1,9 @@
 //! Gradients of packed attention.
 
-use rayon::prelude::*;
-
 use super::forward::{block_mask, compute_scores};
 use super::softmax::{Rows, softmax_backward};
 use super::{PREFIX, Problem, ROWS, Segment, Task};
+use crate::flex::parallel::for_each_with;
 use crate::flex::product::{Matrix, MatrixMut, Output, Shared, multiply};
 use crate::flex::reduce::add_rows;
 use crate::flex::vectorise::sum;
@@ -75,19 +74,17 @@ pub(super) fn backward(
             })
             .collect(),
     };
-    (0..groups * heads)
-        .into_par_iter()
-        .for_each_init(Scratch::default, |scratch, number| {
-            let (number, head) = (number / heads, number % heads);
-            for sequence in number * group..sequences.min((number + 1) * group) {
-                let place = Place {
-                    group: number,
-                    sequence,
-                    head,
-                };
-                targets.run(&problem.task(sequence, head), &place, scratch);
-            }
-        });
+    for_each_with(groups * heads, Scratch::default, |scratch, number| {
+        let (number, head) = (number / heads, number % heads);
+        for sequence in number * group..sequences.min((number + 1) * group) {
+            let place = Place {
+                group: number,
+                sequence,
+                head,
+            };
+            targets.run(&problem.task(sequence, head), &place, scratch);
+        }
+    });
     drop(targets);
 
     let mut found = vec![Some(query), Some(key), Some(value)];

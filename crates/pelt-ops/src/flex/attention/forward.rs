@@ -1,10 +1,9 @@
 //! Output of packed attention.
 
-use rayon::prelude::*;
-
 use super::softmax::{BlockMask, softmax};
 use super::{Problem, Task};
 use crate::flex::mask::Mask;
+use crate::flex::parallel::for_each_with;
 use crate::flex::product::{Matrix, MatrixMut, Output, Shared, multiply};
 
 /// The output, and the normaliser of every row of scores.
@@ -17,12 +16,11 @@ pub(super) fn forward(problem: &Problem<'_>) -> (Vec<f32>, Vec<f32>) {
         normalisers: Shared::new(&mut normalisers),
         mask: attention.mask,
     };
-    (0..attention.keys.sequences() * attention.heads)
-        .into_par_iter()
-        .for_each_init(Scratch::default, |scratch, number| {
-            let task = problem.task(number / attention.heads, number % attention.heads);
-            buffers.run(problem, &task, scratch);
-        });
+    let tasks = attention.keys.sequences() * attention.heads;
+    for_each_with(tasks, Scratch::default, |scratch, number| {
+        let task = problem.task(number / attention.heads, number % attention.heads);
+        buffers.run(problem, &task, scratch);
+    });
     (output, normalisers)
 }
 
