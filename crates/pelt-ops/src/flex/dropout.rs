@@ -35,6 +35,7 @@ impl FlexOp<1> for Dropout {
         _saved: (),
         gradient: FlexTensor,
         _tracked: [bool; 1],
+        _before: &mut [Option<FlexTensor>; 1],
     ) -> [Option<FlexTensor>; 1] {
         [Some(self.apply(gradient))]
     }

@@ -5,7 +5,7 @@ use pelt_hooks::Packing;
 use super::buffer::{dense, elements, sizes, tensor};
 use super::math::exp;
 use super::op::{FlexOp, FlexTensor};
-use super::skinny::{expand, outer, project, transposed};
+use super::skinny::{expand, expand_onto, outer, project, transposed};
 use super::vectorise::{Arithmetic, vectorised};
 
 /// `mean over the sequence of σ(x W + b)`. Inputs: `x`, `W`, `b`.
@@ -52,6 +52,7 @@ impl FlexOp<3> for Gate {
         saved: Saved,
         gradient: FlexTensor,
         tracked: [bool; 3],
+        before: &mut [Option<FlexTensor>; 3],
     ) -> [Option<FlexTensor>; 3] {
         let gradient = dense(gradient);
         let gradient = elements(&gradient);
@@ -71,8 +72,11 @@ impl FlexOp<3> for Gate {
         let weight = elements(&saved.weight);
         [
             tracked[0].then(|| {
-                let rows = expand(&scores, columns, &transposed(weight, columns), width);
-                tensor(rows, sizes(&saved.x))
+                let weight = transposed(weight, columns);
+                match before[0].take() {
+                    Some(before) => expand_onto(before, &scores, columns, &weight),
+                    None => tensor(expand(&scores, columns, &weight, width), sizes(&saved.x)),
+                }
             }),
             tracked[1].then(|| {
                 let total = outer(&scores, columns, elements(&saved.x), width);

@@ -37,6 +37,7 @@ impl FlexOp<1> for Gelu {
         x: FlexTensor,
         gradient: FlexTensor,
         _tracked: [bool; 1],
+        _before: &mut [Option<FlexTensor>; 1],
     ) -> [Option<FlexTensor>; 1] {
         let mut gradient = dense(gradient);
         let values = elements(&x);

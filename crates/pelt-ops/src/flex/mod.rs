@@ -16,6 +16,7 @@ mod parallel;
 mod product;
 mod reduce;
 mod skinny;
+mod small;
 pub(crate) mod sum;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use pelt_hooks::Packing;
 
 use super::buffer::{dense, elements, sizes, tensor};
 use super::op::{FlexOp, FlexTensor};
-use super::skinny::{expand, outer, project, transposed};
+use super::skinny::{expand, expand_onto, outer, project, transposed};
 
 /// `g s (φ(x A + c) B + e)`. Inputs: `x`, `A`, `B`; then `c` and `e` with `biases`; then `g` with `gate`.
 #[derive(Debug, Clone)]
@@ -85,6 +85,7 @@ impl<const N: usize> FlexOp<N> for Narrow {
         saved: Saved,
         gradient: FlexTensor,
         tracked: [bool; N],
+        before: &mut [Option<FlexTensor>; N],
     ) -> [Option<FlexTensor>; N] {
         let gradient = dense(gradient);
         let (x, down) = (elements(&saved.x), elements(&saved.down));
@@ -97,10 +98,11 @@ impl<const N: usize> FlexOp<N> for Narrow {
         let back = project(rows, outputs, &transposed(&saved.up, outputs), &no_bias);
         let inner = back_through(&saved, &back, columns, up_rows, self.relu);
         let for_x = tracked[0].then(|| {
-            tensor(
-                expand(&inner, columns, &transposed(down, columns), width),
-                sizes(&saved.x),
-            )
+            let down = transposed(down, columns);
+            match before[0].take() {
+                Some(before) => expand_onto(before, &inner, columns, &down),
+                None => tensor(expand(&inner, columns, &down, width), sizes(&saved.x)),
+            }
         });
         let for_down = tracked[1].then(|| {
             let gradient = outer(&inner, columns, x, width);

@@ -88,6 +88,7 @@ impl<const N: usize> FlexOp<N> for LayerNorm {
         saved: Saved,
         gradient: FlexTensor,
         tracked: [bool; N],
+        _before: &mut [Option<FlexTensor>; N],
     ) -> [Option<FlexTensor>; N] {
         let mut gradient = dense(gradient);
         let (x, weight) = (elements(&saved.x), elements(&saved.weight));

@@ -14,6 +14,7 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Tensor};
 
+use super::sum::add;
 use crate::generic;
 
 /// The value of an expression; with the feature `profile` its time is added to that of an operation.
@@ -46,12 +47,14 @@ pub(crate) trait FlexOp<const N: usize>: Clone + Debug + Send + 'static {
         tracked: [bool; N],
     ) -> (FlexTensor, Option<Self::Saved>);
 
-    /// The gradient of every input for which `tracked` is set.
+    /// The gradient of every input for which `tracked` is set. Where `before` holds what other operations found for the
+    /// same input, this may be taken, and the sum of both returned: where a product ends, adding costs nothing.
     fn backward(
         &self,
         saved: Self::Saved,
         gradient: FlexTensor,
         tracked: [bool; N],
+        before: &mut [Option<FlexTensor>; N],
     ) -> [Option<FlexTensor>; N];
 }
 
@@ -163,13 +166,57 @@ impl<O: FlexOp<N>, const N: usize> Backward<Flex, N> for Step<O> {
         _checkpointer: &mut Checkpointer,
     ) {
         let gradient = gradients.consume::<Flex>(&ops.node);
+        waiting::remove(ops.node.id);
         let Some(saved) = ops.state else { return };
         let tracked = ops.parents.each_ref().map(|parent| parent.is_some());
-        let found = timed!(O, Backward, self.0.backward(saved, gradient, tracked));
-        for (parent, gradient) in ops.parents.into_iter().zip(found) {
-            if let (Some(parent), Some(gradient)) = (parent, gradient) {
-                gradients.register::<Flex>(parent.id, gradient);
+        let mut before = ops.parents.each_ref().map(|parent| {
+            let parent = parent.as_ref()?;
+            waiting::remove(parent.id).then(|| gradients.consume::<Flex>(parent))
+        });
+        let work = || self.0.backward(saved, gradient, tracked, &mut before);
+        let found = timed!(O, Backward, work());
+        for ((parent, found), before) in ops.parents.into_iter().zip(found).zip(before) {
+            let total = match (before, found) {
+                (Some(before), Some(found)) => Some(add(before, found)),
+                (before, found) => before.or(found),
+            };
+            if let (Some(parent), Some(total)) = (parent, total) {
+                gradients.register::<Flex>(parent.id, total);
+                // The gradients of leaves stay where they are, for the optimiser.
+                if !parent.parents.is_empty() {
+                    waiting::insert(parent.id);
+                }
             }
         }
+    }
+}
+
+/// For which tensors a gradient has been registered that is still there: asking for one that is not there would panic.
+mod waiting {
+    use std::cell::RefCell;
+    use std::collections::HashSet;
+
+    use burn::backend::autodiff::NodeId;
+
+    /// Tensors whose gradient an operation of burn's own picks up stay in the list; there are a few in each step.
+    const FULL: usize = 4096;
+
+    thread_local! {
+        static WAITING: RefCell<HashSet<NodeId>> = RefCell::default();
+    }
+
+    pub(super) fn insert(id: NodeId) {
+        WAITING.with_borrow_mut(|waiting| {
+            if waiting.len() >= FULL {
+                // Whatever is no longer listed is added up by burn instead.
+                waiting.clear();
+            }
+            waiting.insert(id);
+        });
+    }
+
+    /// Whether it was there.
+    pub(super) fn remove(id: NodeId) -> bool {
+        WAITING.with_borrow_mut(|waiting| waiting.remove(&id))
     }
 }

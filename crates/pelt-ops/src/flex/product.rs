@@ -1,7 +1,9 @@
 //! Matrix products.
 
 use std::marker::PhantomData;
+use std::ptr;
 
+use super::buffer::{dense, sizes};
 use super::op::FlexTensor;
 use super::parallel;
 
@@ -14,11 +16,11 @@ const PIECE: usize = 48;
 /// A matrix inside a slice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix<'a> {
-    elements: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub(super) elements: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) row_stride: usize,
+    pub(super) column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -103,10 +105,10 @@ impl<'a> Matrix<'a> {
 /// A matrix that can be written.
 #[derive(Debug)]
 pub(crate) struct MatrixMut<'a> {
-    start: *mut f32,
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
+    pub(super) start: *mut f32,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) row_stride: usize,
     lifetime: PhantomData<&'a mut [f32]>,
 }
 
@@ -202,65 +204,72 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// What a product does with what its output holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Output {
-    /// Overwrites it.
-    Set,
-    /// Adds to it.
-    Add,
+/// `left * right`, row after row, on all threads.
+pub(crate) fn product(left: Matrix<'_>, right: Matrix<'_>) -> Vec<f32> {
+    product_with_bias(left, right, None)
 }
 
-/// `output (+)= scale * left * right` on the calling thread.
+/// `left * right`, row after row, with `bias` added to every row, on all threads.
+///
+/// # Panics
+/// If the sizes do not fit together.
 #[allow(unsafe_code)]
-pub(crate) fn multiply(
-    output: &mut MatrixMut<'_>,
-    mode: Output,
-    scale: f32,
+pub(crate) fn product_with_bias(
     left: Matrix<'_>,
     right: Matrix<'_>,
-) {
-    assert_eq!(
-        [output.rows, left.columns, output.columns],
-        [left.rows, right.rows, right.columns],
-        "sizes of a product"
-    );
-    let (start, row_stride) = (output.start, output.row_stride);
-    // SAFETY: the sizes have just been compared, and a `MatrixMut` stands for elements that may be read and written.
-    unsafe { call(start, row_stride, mode, scale, [left, right]) };
-}
-
-/// `left * right` added to `output`, which holds the rows of the product one after another, on all threads.
-#[allow(unsafe_code)]
-pub(crate) fn add_product(output: &mut [f32], left: Matrix<'_>, right: Matrix<'_>) {
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
     assert_eq!(left.columns, right.rows, "sizes of a product");
-    assert_eq!(output.len(), left.rows * right.columns, "size of a product");
-    // SAFETY: the sizes have just been compared, and `output` is a slice of that many elements.
-    unsafe { on_all_threads(output.as_mut_ptr(), Output::Add, left, right) };
-}
-
-/// `left * right`, row after row, on all threads.
-#[allow(unsafe_code)]
-pub(crate) fn product(left: Matrix<'_>, right: Matrix<'_>) -> Vec<f32> {
-    assert_eq!(left.columns, right.rows, "sizes of a product");
+    let start = match bias {
+        None => Start::Nothing,
+        Some(bias) => {
+            assert_eq!(bias.len(), right.columns, "width of a bias");
+            Start::Bias(bias)
+        }
+    };
     let count = left.rows * right.columns;
     let mut output = Vec::<f32>::with_capacity(count);
-    // SAFETY: the sizes have just been compared, the capacity is that many elements, and setting an output writes every
-    // element without reading any, so that all are initialised afterwards.
+    // SAFETY: the sizes have just been compared, and the capacity is that many elements, all of which are written.
     unsafe {
-        on_all_threads(output.as_mut_ptr(), Output::Set, left, right);
+        on_all_threads(output.as_mut_ptr(), start, left, right);
         output.set_len(count);
     }
     output
+}
+
+/// `output + left * right`, in the memory of `output` where nothing else needs it, on all threads.
+///
+/// # Panics
+/// If the sizes do not fit together.
+#[allow(unsafe_code)]
+pub(crate) fn product_onto(output: FlexTensor, left: Matrix<'_>, right: Matrix<'_>) -> FlexTensor {
+    let mut output = dense(output);
+    assert_eq!(left.columns, right.rows, "sizes of a product");
+    assert_eq!(sizes(&output), [left.rows, right.columns], "size of a sum");
+    let start = output.storage_mut::<f32>().as_mut_ptr();
+    // SAFETY: the sizes have just been compared, and a dense tensor holds its rows one after another.
+    unsafe { on_all_threads(start, Start::Present, left, right) };
+    output
+}
+
+/// What a product is added to.
+#[derive(Debug, Clone, Copy)]
+enum Start<'a> {
+    Nothing,
+    /// A row that is added to every row.
+    Bias(&'a [f32]),
+    /// What the output holds.
+    Present,
 }
 
 /// Cuts the product into one piece for each thread, along its longer side, and computes each piece on one thread. The
 /// library's own division of labour has threads wait for each other inside a product.
 ///
 /// # Safety
-/// As for [`call`], with rows that follow one another without a gap.
+/// The columns of `left` must be as many as the rows of `right`, a bias as long as a row of the product, and `output` valid
+/// for writing the rows of the product one after another, and for reading with [`Start::Present`]. All of them are written.
 #[allow(unsafe_code)]
-unsafe fn on_all_threads(output: *mut f32, mode: Output, left: Matrix<'_>, right: Matrix<'_>) {
+unsafe fn on_all_threads(output: *mut f32, start: Start<'_>, left: Matrix<'_>, right: Matrix<'_>) {
     let (rows, columns) = (left.rows, right.columns);
     let work = rows.saturating_mul(left.columns).saturating_mul(columns);
     let threads = match work < PARALLEL {
@@ -272,26 +281,50 @@ unsafe fn on_all_threads(output: *mut f32, mode: Output, left: Matrix<'_>, right
     let output = Place(output);
     let piece = |number: usize| {
         let output = &output;
-        let start = number * step;
-        let count = step.min(longer - start);
+        let first = number * step;
+        let count = step.min(longer - first);
         // SAFETY: pieces do not overlap and lie inside the product, whose memory the caller answers for.
         unsafe {
             if rows >= columns {
-                let place = output.0.add(start * columns);
-                call(
-                    place,
-                    columns,
-                    mode,
-                    1.0,
-                    [left.rows_from(start, count), right],
-                );
+                let place = output.0.add(first * columns);
+                let left = left.rows_from(first, count);
+                whole_piece(place, columns, start, [left, right]);
             } else {
-                let right = right.transposed().rows_from(start, count).transposed();
-                call(output.0.add(start), columns, mode, 1.0, [left, right]);
+                let right = right.transposed().rows_from(first, count).transposed();
+                let start = match start {
+                    Start::Bias(bias) => Start::Bias(&bias[first..first + count]),
+                    other => other,
+                };
+                whole_piece(output.0.add(first), columns, start, [left, right]);
             }
         }
     };
     parallel::for_each(longer.div_ceil(step.max(1)), piece);
+}
+
+/// One piece on the calling thread. A bias is written first, by the thread that then adds the product to it, so that it
+/// still is in that thread's cache.
+///
+/// # Safety
+/// As for [`call`], which adds with [`Start::Present`], and a bias must be as long as a row of the product.
+#[allow(unsafe_code)]
+unsafe fn whole_piece(
+    output: *mut f32,
+    row_stride: usize,
+    start: Start<'_>,
+    [left, right]: [Matrix<'_>; 2],
+) {
+    // SAFETY: rows of the product lie `row_stride` apart in memory that the caller answers for.
+    unsafe {
+        if let Start::Bias(bias) = start {
+            for row in 0..left.rows {
+                let row = output.add(row * row_stride);
+                ptr::copy_nonoverlapping(bias.as_ptr(), row, bias.len());
+            }
+        }
+        let add = !matches!(start, Start::Nothing);
+        call(output, row_stride, add, [left, right]);
+    }
 }
 
 /// The start of an output that several threads write at places which do not overlap.
@@ -303,17 +336,11 @@ unsafe impl Sync for Place {}
 
 /// # Safety
 /// The columns of `left` must be as many as the rows of `right`, and `output` must be valid for writing `left.rows` rows
-/// of `right.columns` elements, each `row_stride` after the one before; with [`Output::Add`] also for reading.
+/// of `right.columns` elements, each `row_stride` after the one before; with `add`, also for reading.
 #[allow(unsafe_code)]
-unsafe fn call(
-    output: *mut f32,
-    row_stride: usize,
-    mode: Output,
-    scale: f32,
-    [left, right]: [Matrix<'_>; 2],
-) {
+unsafe fn call(output: *mut f32, row_stride: usize, add: bool, [left, right]: [Matrix<'_>; 2]) {
     // SAFETY: the constructors of `Matrix` have checked that both inputs lie inside their slices, the caller promises the
-    // rest, and strides fit an isize as those of slices do. Nothing is read from an output that is to be set.
+    // rest, and strides fit an isize as those of slices do. Without `add` nothing is read from the output.
     unsafe {
         gemm::gemm(
             left.rows,
@@ -322,7 +349,7 @@ unsafe fn call(
             output,
             1,
             row_stride as isize,
-            mode == Output::Add,
+            add,
             left.elements.as_ptr(),
             left.column_stride as isize,
             left.row_stride as isize,
@@ -330,7 +357,7 @@ unsafe fn call(
             right.column_stride as isize,
             right.row_stride as isize,
             1.0,
-            scale,
+            1.0,
             false,
             false,
             false,

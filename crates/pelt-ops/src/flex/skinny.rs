@@ -3,9 +3,11 @@
 //! A general matrix product spends its time on packing such operands. Above [`NARROW`] columns it takes over.
 
 use std::mem::MaybeUninit;
+use std::ptr;
 
-use super::buffer::{PARALLEL, filled, for_chunks, for_parts, part};
-use super::product::{Matrix, product};
+use super::buffer::{PARALLEL, dense, filled, for_chunks, for_parts, part, sizes};
+use super::op::FlexTensor;
+use super::product::{Matrix, product, product_onto, product_with_bias};
 use super::vectorise::{Arithmetic, vectorised};
 
 /// Columns up to which the loops of this file are used.
@@ -27,13 +29,8 @@ pub(crate) fn project(wide: &[f32], width: usize, matrix: &[f32], start: &[f32])
     let rows = wide.len() / width.max(1);
     if columns > NARROW {
         let wide = Matrix::new(wide, rows, width, width);
-        let mut found = product(wide, Matrix::new(matrix, width, columns, columns));
-        for row in found.chunks_exact_mut(columns) {
-            for (found, start) in row.iter_mut().zip(start) {
-                *found += start;
-            }
-        }
-        return found;
+        let matrix = Matrix::new(matrix, width, columns, columns);
+        return product_with_bias(wide, matrix, Some(start));
     }
     let padded = columns.next_multiple_of(LANES);
     let mut lanes = vec![0.0; width * padded];
@@ -71,9 +68,38 @@ pub(crate) fn expand(narrow: &[f32], columns: usize, matrix: &[f32], width: usiz
     unsafe {
         filled(rows * width, BLOCK * width, |number, space| {
             let narrow = &narrow[number * BLOCK * columns..][..space.len() / width * columns];
-            expand_block(space, narrow, columns, matrix);
+            expand_block(space, false, narrow, columns, matrix);
         })
     }
+}
+
+/// `output + narrow * matrix`, in the memory of `output` where nothing else needs it.
+#[allow(unsafe_code)]
+pub(crate) fn expand_onto(
+    output: FlexTensor,
+    narrow: &[f32],
+    columns: usize,
+    matrix: &[f32],
+) -> FlexTensor {
+    let (rows, width) = (sizes(&output)[0], sizes(&output)[1]);
+    assert_eq!(matrix.len(), columns * width, "size of an expansion");
+    assert_eq!(narrow.len(), rows * columns, "size of an expansion");
+    if columns > NARROW {
+        let narrow = Matrix::new(narrow, rows, columns, columns);
+        return product_onto(output, narrow, Matrix::new(matrix, columns, width, width));
+    }
+    let mut output = dense(output);
+    for_chunks(
+        output.storage_mut::<f32>(),
+        BLOCK * width,
+        |number, chunk| {
+            let narrow = &narrow[number * BLOCK * columns..][..chunk.len() / width * columns];
+            // SAFETY: both types have the same layout, and the kernel leaves every element initialised.
+            let chunk = unsafe { &mut *(ptr::from_mut(chunk) as *mut [MaybeUninit<f32>]) };
+            expand_block(chunk, true, narrow, columns, matrix);
+        },
+    );
+    output
 }
 
 /// `narrowᵀ * wide`: the transpose of `[rows, columns]` times `[rows, width]`, added up in an order that does not depend
@@ -151,8 +177,10 @@ fn project_body<A: Arithmetic>(found: &mut [f32], wide: &[f32], lanes: &[f32], s
 }
 
 vectorised! {
+    /// Adds to `found` if `add` is set, which then must be initialised.
     fn expand_block(
         found: &mut [MaybeUninit<f32>],
+        add: bool,
         narrow: &[f32],
         columns: usize,
         matrix: &[f32],
@@ -160,8 +188,10 @@ vectorised! {
 }
 
 #[inline(always)]
+#[allow(unsafe_code)]
 fn expand_body<A: Arithmetic>(
     found: &mut [MaybeUninit<f32>],
+    add: bool,
     narrow: &[f32],
     columns: usize,
     matrix: &[f32],
@@ -174,6 +204,12 @@ fn expand_body<A: Arithmetic>(
         for (number, strip) in found.chunks_mut(STRIP).enumerate() {
             let column = number * STRIP;
             let mut sums = [0.0_f32; STRIP];
+            if add {
+                for (sum, found) in sums.iter_mut().zip(strip.iter()) {
+                    // SAFETY: the caller promises that what is added to is initialised.
+                    *sum = unsafe { found.assume_init() };
+                }
+            }
             if strip.len() == STRIP {
                 for (value, row) in narrow.iter().zip(matrix.chunks_exact(width)) {
                     let row: &[f32] = &row[column..column + STRIP];

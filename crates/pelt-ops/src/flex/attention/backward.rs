@@ -4,8 +4,9 @@ use super::forward::{block_mask, compute_scores};
 use super::softmax::{Rows, softmax_backward};
 use super::{PREFIX, Problem, ROWS, Segment, Task};
 use crate::flex::parallel::for_each_with;
-use crate::flex::product::{Matrix, MatrixMut, Output, Shared, multiply};
+use crate::flex::product::{Matrix, MatrixMut, Shared};
 use crate::flex::reduce::add_rows;
+use crate::flex::small::{Output, multiply, transpose_padded};
 use crate::flex::vectorise::sum;
 
 /// Into how many groups sequences are divided for the gradients that are summed over sequences. The number is fixed, so
@@ -127,7 +128,8 @@ struct Block<'a> {
     start: usize,
     count: usize,
     keys: Matrix<'a>,
-    values: Matrix<'a>,
+    /// Keys and values, one in each column.
+    transposed: [Matrix<'a>; 2],
 }
 
 /// Buffers of one thread.
@@ -140,6 +142,8 @@ struct Scratch {
     gated: [Vec<f32>; 2],
     /// The gradients of those, where there is a prefix.
     gated_gradients: [Vec<f32>; 2],
+    /// The transposes of keys and values.
+    transposed: [Vec<f32>; 2],
 }
 
 impl<'a> Targets<'a> {
@@ -158,8 +162,13 @@ impl<'a> Targets<'a> {
             products,
             gated,
             gated_gradients,
+            transposed: [keys_space, values_space],
         } = scratch;
         let [keys, values] = task.gated(gated);
+        let transposed = [
+            transpose_padded(keys, keys_space),
+            transpose_padded(values, values_space),
+        ];
         let own = |target: &Option<Shared<'a>>| {
             // SAFETY: the columns of one head in the rows of one sequence are written by this task alone.
             let matrix = |target: &Shared<'a>| unsafe {
@@ -180,7 +189,7 @@ impl<'a> Targets<'a> {
                 start,
                 count,
                 keys,
-                values,
+                transposed,
             };
             self.block(&block, [scores, gradient, products], [&mut key, &mut value]);
         }
@@ -201,7 +210,7 @@ impl<'a> Targets<'a> {
             start,
             count,
             keys,
-            values,
+            transposed: [keys_transposed, values_transposed],
         } = *block;
         let (problem, columns) = (self.problem, task.columns);
         let (width, head_width) = (problem.width, problem.head_width);
@@ -210,10 +219,8 @@ impl<'a> Targets<'a> {
         let output = Matrix::new(&self.results.output[first..], count, head_width, width);
         let gradient = Matrix::new(&self.results.gradient[first..], count, head_width, width);
 
-        scores.resize(count * columns, 0.0);
-        score_gradient.resize(count * columns, 0.0);
-        compute_scores(scores, queries, keys, problem.scale);
-        compute_scores(score_gradient, gradient, values, 1.0);
+        compute_scores(scores, queries, keys_transposed, problem.scale);
+        compute_scores(score_gradient, gradient, values_transposed, 1.0);
         products.clear();
         products.extend((0..count).map(|row| {
             let (output, gradient) = (output.row(row), gradient.row(row));
@@ -232,8 +239,9 @@ impl<'a> Targets<'a> {
             },
         );
 
-        let scores = Matrix::new(scores, count, columns, columns);
-        let score_gradient = Matrix::new(score_gradient, count, columns, columns);
+        let length = keys_transposed.columns();
+        let scores = Matrix::new(scores, count, columns, length);
+        let score_gradient = Matrix::new(score_gradient, count, columns, length);
         if let Some(query) = &self.query {
             // SAFETY: the columns of one head in the rows of one block of queries are written by this block alone.
             let mut query = unsafe { query.matrix(first, count, head_width, width) };

@@ -4,7 +4,8 @@ use super::softmax::{BlockMask, softmax};
 use super::{Problem, Task};
 use crate::flex::mask::Mask;
 use crate::flex::parallel::for_each_with;
-use crate::flex::product::{Matrix, MatrixMut, Output, Shared, multiply};
+use crate::flex::product::{Matrix, MatrixMut, Shared};
+use crate::flex::small::{Output, multiply, transpose_padded};
 
 /// The output, and the normaliser of every row of scores.
 pub(super) fn forward(problem: &Problem<'_>) -> (Vec<f32>, Vec<f32>) {
@@ -38,11 +39,15 @@ impl Buffers<'_> {
         if columns == 0 {
             return;
         }
-        let Scratch { scores, gated } = scratch;
+        let Scratch {
+            scores,
+            gated,
+            transposed,
+        } = scratch;
         let [keys, values] = task.gated(gated);
+        let keys = transpose_padded(keys, transposed);
         for (start, count) in task.blocks() {
             let queries = task.queries.rows_from(start, count);
-            scores.resize(count * columns, 0.0);
             compute_scores(scores, queries, keys, problem.scale);
             // SAFETY: each query of each head has a normaliser of its own, and is in one block of one task.
             let normalisers = unsafe { self.normalisers.slice(task.normaliser + start, count) };
@@ -55,7 +60,7 @@ impl Buffers<'_> {
                 let (width, head_width) = (problem.width, problem.head_width);
                 self.output.matrix(first, count, head_width, width)
             };
-            let weights = Matrix::new(scores, count, columns, columns);
+            let weights = Matrix::new(scores, count, columns, keys.columns());
             multiply(&mut output, Output::Set, 1.0, weights, values);
         }
     }
@@ -67,18 +72,21 @@ struct Scratch {
     scores: Vec<f32>,
     /// Keys and values with their gates multiplied in.
     gated: [Vec<f32>; 2],
+    /// The transpose of those keys.
+    transposed: Vec<f32>,
 }
 
-/// `scale * queries * keysᵀ`.
+/// `scale * queries * keys`, where `keys` holds one key in each of its columns, padded columns included.
 pub(super) fn compute_scores(
-    scores: &mut [f32],
+    scores: &mut Vec<f32>,
     queries: Matrix<'_>,
     keys: Matrix<'_>,
     scale: f32,
 ) {
-    let columns = keys.rows();
-    let mut scores = MatrixMut::new(scores, queries.rows(), columns, columns);
-    multiply(&mut scores, Output::Set, scale, queries, keys.transposed());
+    let (rows, columns) = (queries.rows(), keys.columns());
+    scores.resize(rows * columns, 0.0);
+    let mut scores = MatrixMut::new(scores, rows, columns, columns);
+    multiply(&mut scores, Output::Set, scale, queries, keys);
 }
 
 /// The mask of the block that begins at query `start` of a task.

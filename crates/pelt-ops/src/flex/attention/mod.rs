@@ -64,6 +64,7 @@ impl<const N: usize> FlexOp<N> for Attention {
         saved: Saved,
         gradient: FlexTensor,
         tracked: [bool; N],
+        _before: &mut [Option<FlexTensor>; N],
     ) -> [Option<FlexTensor>; N] {
         let gradient = dense(gradient);
         let found = backward::backward(

@@ -13,7 +13,8 @@ pub(super) struct BlockMask {
 }
 
 vectorised! {
-    /// Turns each row of `columns` scores into its softmax, and drops weights.
+    /// Turns the first `columns` scores of each of the rows into their softmax, and drops weights. There are as many rows
+    /// as normalisers, of one length.
     fn softmax(
         scores: &mut [f32],
         columns: usize,
@@ -29,8 +30,10 @@ fn softmax_body<A: Arithmetic>(
     normalisers: &mut [f32],
     mask: Option<BlockMask>,
 ) {
-    let rows = scores.chunks_exact_mut(columns).zip(normalisers);
+    let length = scores.len() / normalisers.len().max(1);
+    let rows = scores.chunks_exact_mut(length.max(1)).zip(normalisers);
     for (number, (row, normaliser)) in rows.enumerate() {
+        let row = &mut row[..columns];
         let largest = maximum(row);
         for score in row.iter_mut() {
             *score = exp::<A>(*score - largest);
@@ -74,6 +77,7 @@ pub(super) struct Rows<'a> {
     pub(super) normalisers: &'a [f32],
     /// The product of output and output's gradient in each row.
     pub(super) products: &'a [f32],
+    /// Scores that count in each row.
     pub(super) columns: usize,
     pub(super) mask: Option<BlockMask>,
 }
@@ -86,11 +90,15 @@ vectorised! {
 
 #[inline(always)]
 fn backward_body<A: Arithmetic>(scores: &mut [f32], gradient: &mut [f32], rows: &Rows<'_>) {
+    let length = (scores.len() / rows.products.len().max(1)).max(1);
     let blocks = scores
-        .chunks_exact_mut(rows.columns)
-        .zip(gradient.chunks_exact_mut(rows.columns));
+        .chunks_exact_mut(length)
+        .zip(gradient.chunks_exact_mut(length));
     let values = rows.normalisers.iter().zip(rows.products);
-    for (number, ((scores, gradient), (normaliser, product))) in blocks.zip(values).enumerate() {
+    for (number, ((scores, gradient), values)) in blocks.zip(values).enumerate() {
+        let (scores, gradient) = (&mut scores[..rows.columns], &mut gradient[..rows.columns]);
+        // By value: a reference would be read again for every column, one column at a time.
+        let (normaliser, product) = (*values.0, *values.1);
         match rows.mask {
             None => {
                 for (score, gradient) in scores.iter_mut().zip(gradient) {
