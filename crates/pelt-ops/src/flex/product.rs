@@ -1,6 +1,7 @@
 //! Matrix products.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::buffer::{dense, sizes};
@@ -127,6 +128,32 @@ impl<'a> MatrixMut<'a> {
         assert!(matrix.columns <= row_stride || rows <= 1, "rows overlap");
         Self {
             start: elements.as_mut_ptr(),
+            rows,
+            columns,
+            row_stride,
+            lifetime: PhantomData,
+        }
+    }
+}
+
+impl<'a> MatrixMut<'a> {
+    /// As [`new`](Self::new), of memory that has to be written before it is read.
+    ///
+    /// # Panics
+    /// If the matrix reaches past the end of `elements`.
+    pub(crate) fn unset(
+        elements: &'a mut [MaybeUninit<f32>],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
+        if rows > 0 && columns > 0 {
+            let last = (rows - 1) * row_stride + columns - 1;
+            assert!(last < elements.len(), "a matrix outside its slice");
+        }
+        assert!(columns <= row_stride || rows <= 1, "rows overlap");
+        Self {
+            start: elements.as_mut_ptr().cast(),
             rows,
             columns,
             row_stride,

@@ -2,25 +2,20 @@
 //!
 //! A general matrix product spends its time on packing such operands. Above [`NARROW`] columns it takes over.
 
-use std::mem::MaybeUninit;
-use std::ptr;
-
 use super::buffer::{PARALLEL, dense, filled, for_chunks, for_parts, part, sizes};
 use super::op::FlexTensor;
-use super::product::{Matrix, product, product_onto, product_with_bias};
-use super::vectorise::{Arithmetic, vectorised};
+use super::product::{Matrix, MatrixMut, product, product_onto, product_with_bias};
+use super::small::{Output, STRIP, multiply};
+use super::vectorise::{Arithmetic, sum, vectorised};
 
 /// Columns up to which the loops of this file are used.
 const NARROW: usize = 32;
 
+/// Columns up to which every element of a projection is summed up by itself.
+const VERY_NARROW: usize = 4;
+
 /// Rows that one thread takes at a time.
 const BLOCK: usize = 128;
-
-/// Columns of the narrow side that are computed together.
-const LANES: usize = 8;
-
-/// Columns of the wide side that are computed together.
-const STRIP: usize = 32;
 
 /// `wide * matrix + start`: `[rows, width]` times `[width, columns]`, with `start` (`[columns]`) added to every row.
 pub(crate) fn project(wide: &[f32], width: usize, matrix: &[f32], start: &[f32]) -> Vec<f32> {
@@ -32,26 +27,37 @@ pub(crate) fn project(wide: &[f32], width: usize, matrix: &[f32], start: &[f32])
         let matrix = Matrix::new(matrix, width, columns, columns);
         return product_with_bias(wide, matrix, Some(start));
     }
-    let padded = columns.next_multiple_of(LANES);
-    let mut lanes = vec![0.0; width * padded];
-    if columns > 0 {
-        for (lanes, row) in lanes
-            .chunks_exact_mut(padded)
-            .zip(matrix.chunks_exact(columns))
-        {
-            lanes[..columns].copy_from_slice(row);
-        }
-    }
     let mut found = vec![0.0; rows * columns];
     // The work is in the wide side, so its size decides whether other threads are worth waking.
     let worth_it = wide.len() >= PARALLEL;
-    for_parts(
-        [(&mut found, BLOCK * columns)],
-        worth_it,
-        |number, [found]| {
-            project_block(found, part(wide, number, BLOCK * width), &lanes, start);
-        },
-    );
+    let parts = [(found.as_mut_slice(), BLOCK * columns)];
+    if columns <= VERY_NARROW {
+        let matrix = transposed(matrix, columns);
+        for_parts(parts, worth_it, |number, [found]| {
+            dots(found, part(wide, number, BLOCK * width), &matrix, start);
+        });
+        return found;
+    }
+    let padded = columns.next_multiple_of(STRIP);
+    let mut matrix_padded = vec![0.0; width * padded];
+    let rows_padded = matrix_padded.chunks_exact_mut(padded);
+    for (place, row) in rows_padded.zip(matrix.chunks_exact(columns)) {
+        place[..columns].copy_from_slice(row);
+    }
+    let matrix = Matrix::new(&matrix_padded, width, padded, padded);
+    for_parts(parts, worth_it, |number, [found]| {
+        let rows = found.len() / columns;
+        let wide = Matrix::new(part(wide, number, BLOCK * width), rows, width, width);
+        let mut space = [0.0; BLOCK * NARROW];
+        let mut output = MatrixMut::new(&mut space, rows, padded, padded);
+        multiply(&mut output, Output::Set, 1.0, wide, matrix);
+        let space = space.chunks_exact(padded);
+        for (found, space) in found.chunks_exact_mut(columns).zip(space) {
+            for ((found, value), start) in found.iter_mut().zip(space).zip(start) {
+                *found = value + start;
+            }
+        }
+    });
     found
 }
 
@@ -60,21 +66,21 @@ pub(crate) fn project(wide: &[f32], width: usize, matrix: &[f32], start: &[f32])
 pub(crate) fn expand(narrow: &[f32], columns: usize, matrix: &[f32], width: usize) -> Vec<f32> {
     assert_eq!(matrix.len(), columns * width, "size of an expansion");
     let rows = narrow.len() / columns.max(1);
+    let matrix = Matrix::new(matrix, columns, width, width);
     if columns > NARROW {
-        let narrow = Matrix::new(narrow, rows, columns, columns);
-        return product(narrow, Matrix::new(matrix, columns, width, width));
+        return product(Matrix::new(narrow, rows, columns, columns), matrix);
     }
-    // SAFETY: the kernel writes every element of the rows it is given, and chunks are made of whole rows.
+    // SAFETY: setting writes every element of the rows of the product, and chunks are made of whole rows.
     unsafe {
         filled(rows * width, BLOCK * width, |number, space| {
-            let narrow = &narrow[number * BLOCK * columns..][..space.len() / width * columns];
-            expand_block(space, false, narrow, columns, matrix);
+            let narrow = block(narrow, number, columns);
+            let mut output = MatrixMut::unset(space, narrow.rows(), width, width);
+            multiply(&mut output, Output::Set, 1.0, narrow, matrix);
         })
     }
 }
 
 /// `output + narrow * matrix`, in the memory of `output` where nothing else needs it.
-#[allow(unsafe_code)]
 pub(crate) fn expand_onto(
     output: FlexTensor,
     narrow: &[f32],
@@ -84,19 +90,18 @@ pub(crate) fn expand_onto(
     let (rows, width) = (sizes(&output)[0], sizes(&output)[1]);
     assert_eq!(matrix.len(), columns * width, "size of an expansion");
     assert_eq!(narrow.len(), rows * columns, "size of an expansion");
+    let matrix = Matrix::new(matrix, columns, width, width);
     if columns > NARROW {
-        let narrow = Matrix::new(narrow, rows, columns, columns);
-        return product_onto(output, narrow, Matrix::new(matrix, columns, width, width));
+        return product_onto(output, Matrix::new(narrow, rows, columns, columns), matrix);
     }
     let mut output = dense(output);
     for_chunks(
         output.storage_mut::<f32>(),
         BLOCK * width,
         |number, chunk| {
-            let narrow = &narrow[number * BLOCK * columns..][..chunk.len() / width * columns];
-            // SAFETY: both types have the same layout, and the kernel leaves every element initialised.
-            let chunk = unsafe { &mut *(ptr::from_mut(chunk) as *mut [MaybeUninit<f32>]) };
-            expand_block(chunk, true, narrow, columns, matrix);
+            let narrow = block(narrow, number, columns);
+            let mut output = MatrixMut::new(chunk, narrow.rows(), width, width);
+            multiply(&mut output, Output::Add, 1.0, narrow, matrix);
         },
     );
     output
@@ -112,19 +117,25 @@ pub(crate) fn outer(narrow: &[f32], columns: usize, wide: &[f32], width: usize) 
         return product(narrow, Matrix::new(wide, rows, width, width));
     }
     let size = columns * width;
-    let mut partial = vec![0.0; size * rows.div_ceil(BLOCK)];
-    if size == 0 || rows == 0 {
-        return vec![0.0; size];
-    }
-    for_chunks(&mut partial, size, |number, total| {
-        let start = number * BLOCK;
-        let end = rows.min(start + BLOCK);
-        let narrow = &narrow[start * columns..end * columns];
-        outer_block(total, narrow, columns, &wide[start * width..end * width]);
-    });
     let mut total = vec![0.0; size];
+    if size == 0 || rows == 0 {
+        return total;
+    }
+    let mut partial = vec![0.0; size * rows.div_ceil(BLOCK)];
+    for_chunks(&mut partial, size, |number, partial| {
+        let wide = block(wide, number, width);
+        let narrow = block(narrow, number, columns).transposed();
+        let mut output = MatrixMut::new(partial, columns, width, width);
+        multiply(&mut output, Output::Set, 1.0, narrow, wide);
+    });
     super::reduce::add_rows(&mut total, &partial);
     total
+}
+
+/// [`BLOCK`] rows of `columns` elements, or what is left of them.
+fn block(rows: &[f32], number: usize, columns: usize) -> Matrix<'_> {
+    let rows = part(rows, number, BLOCK * columns);
+    Matrix::new(rows, rows.len() / columns, columns, columns)
 }
 
 /// The transpose of a matrix with rows of `columns` elements.
@@ -137,136 +148,22 @@ pub(crate) fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
 }
 
 vectorised! {
-    fn project_block(found: &mut [f32], wide: &[f32], lanes: &[f32], start: &[f32]) = project_body
+    /// The product of each row of `wide` with each row of `matrix`, plus `start`.
+    fn dots(found: &mut [f32], wide: &[f32], matrix: &[f32], start: &[f32]) = dots_body
 }
 
 #[inline(always)]
-fn project_body<A: Arithmetic>(found: &mut [f32], wide: &[f32], lanes: &[f32], start: &[f32]) {
-    const ROWS: usize = 8;
+fn dots_body<A: Arithmetic>(found: &mut [f32], wide: &[f32], matrix: &[f32], start: &[f32]) {
     let columns = start.len();
     if columns == 0 {
         return;
     }
-    let rows = found.len() / columns;
-    let width = wide.len() / rows;
-    let padded = columns.next_multiple_of(LANES);
-    for first in (0..rows).step_by(ROWS) {
-        // Rows past the end are computed as copies of the last one and not stored.
-        let inputs: [&[f32]; ROWS] =
-            std::array::from_fn(|i| &wide[(first + i).min(rows - 1) * width..][..width]);
-        for column in (0..columns).step_by(LANES) {
-            let mut sums = [[0.0_f32; LANES]; ROWS];
-            for (k, row) in lanes.chunks_exact(padded).take(width).enumerate() {
-                let row: &[f32] = &row[column..column + LANES];
-                for i in 0..ROWS {
-                    let value = inputs[i][k];
-                    for lane in 0..LANES {
-                        sums[i][lane] = A::mul_add(value, row[lane], sums[i][lane]);
-                    }
-                }
-            }
-            let kept = LANES.min(columns - column);
-            for (i, sums) in sums.iter().enumerate().take(rows - first) {
-                let found = &mut found[(first + i) * columns + column..][..kept];
-                for lane in 0..kept {
-                    found[lane] = sums[lane] + start[column + lane];
-                }
-            }
-        }
-    }
-}
-
-vectorised! {
-    /// Adds to `found` if `add` is set, which then must be initialised.
-    fn expand_block(
-        found: &mut [MaybeUninit<f32>],
-        add: bool,
-        narrow: &[f32],
-        columns: usize,
-        matrix: &[f32],
-    ) = expand_body
-}
-
-#[inline(always)]
-#[allow(unsafe_code)]
-fn expand_body<A: Arithmetic>(
-    found: &mut [MaybeUninit<f32>],
-    add: bool,
-    narrow: &[f32],
-    columns: usize,
-    matrix: &[f32],
-) {
     let width = matrix.len() / columns;
-    for (found, narrow) in found
-        .chunks_exact_mut(width)
-        .zip(narrow.chunks_exact(columns))
-    {
-        for (number, strip) in found.chunks_mut(STRIP).enumerate() {
-            let column = number * STRIP;
-            let mut sums = [0.0_f32; STRIP];
-            if add {
-                for (sum, found) in sums.iter_mut().zip(strip.iter()) {
-                    // SAFETY: the caller promises that what is added to is initialised.
-                    *sum = unsafe { found.assume_init() };
-                }
-            }
-            if strip.len() == STRIP {
-                for (value, row) in narrow.iter().zip(matrix.chunks_exact(width)) {
-                    let row: &[f32] = &row[column..column + STRIP];
-                    for i in 0..STRIP {
-                        sums[i] = A::mul_add(*value, row[i], sums[i]);
-                    }
-                }
-            } else {
-                for (value, row) in narrow.iter().zip(matrix.chunks_exact(width)) {
-                    for (sum, element) in sums.iter_mut().zip(&row[column..]) {
-                        *sum = A::mul_add(*value, *element, *sum);
-                    }
-                }
-            }
-            for (place, sum) in strip.iter_mut().zip(sums) {
-                place.write(sum);
-            }
-        }
-    }
-}
-
-vectorised! {
-    fn outer_block(total: &mut [f32], narrow: &[f32], columns: usize, wide: &[f32]) = outer_body
-}
-
-#[inline(always)]
-fn outer_body<A: Arithmetic>(total: &mut [f32], narrow: &[f32], columns: usize, wide: &[f32]) {
-    const TOGETHER: usize = 4;
-    let width = total.len() / columns;
-    let full = width / STRIP * STRIP;
-    for column in (0..full).step_by(STRIP) {
-        for first in (0..columns).step_by(TOGETHER) {
-            // Columns past the end repeat the last one and are not stored.
-            let chosen: [usize; TOGETHER] = std::array::from_fn(|i| (first + i).min(columns - 1));
-            let mut sums = [[0.0_f32; STRIP]; TOGETHER];
-            for (narrow, wide) in narrow.chunks_exact(columns).zip(wide.chunks_exact(width)) {
-                let wide: &[f32] = &wide[column..column + STRIP];
-                for i in 0..TOGETHER {
-                    let value = narrow[chosen[i]];
-                    for k in 0..STRIP {
-                        sums[i][k] = A::mul_add(value, wide[k], sums[i][k]);
-                    }
-                }
-            }
-            for (i, sums) in sums.iter().enumerate().take(columns - first) {
-                total[(first + i) * width + column..][..STRIP].copy_from_slice(sums);
-            }
-        }
-    }
-    for column in full..width {
-        for j in 0..columns {
-            let rows = narrow.chunks_exact(columns).zip(wide.chunks_exact(width));
-            let mut sum = 0.0;
-            for (narrow, wide) in rows {
-                sum = A::mul_add(narrow[j], wide[column], sum);
-            }
-            total[j * width + column] = sum;
+    let rows = found.chunks_exact_mut(columns);
+    for (found, row) in rows.zip(wide.chunks_exact(width.max(1))) {
+        let columns = matrix.chunks_exact(width.max(1)).zip(start);
+        for (found, (column, start)) in found.iter_mut().zip(columns) {
+            *found = start + sum(row, column, column, |a, b, _| a * b);
         }
     }
 }
