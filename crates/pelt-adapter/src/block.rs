@@ -104,6 +104,11 @@ impl BottleneckBlock {
         }
     }
 
+    /// Whether the block reads the sub-layer's input beside it, instead of its output.
+    pub fn is_parallel(&self) -> bool {
+        self.source == Source::Parallel
+    }
+
     /// `u`, without norm and residual.
     ///
     /// # Shapes

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use pelt_hooks::{
-    ADAPTER, EncoderHooks, Method, NamedParam, Pass, Sublayer, SublayerSite, SublayerStates,
+    ADAPTER, EncoderHooks, Method, NamedParam, Pass, Reads, Sublayer, SublayerSite, SublayerStates,
 };
 
 use crate::BottleneckBlock;
@@ -36,6 +36,13 @@ impl Bottleneck {
 }
 
 impl EncoderHooks for Bottleneck {
+    fn sublayer_reads(&self, site: SublayerSite) -> Reads {
+        match self.block(site) {
+            Some(block) if block.is_parallel() => Reads::Input,
+            _ => Reads::Output,
+        }
+    }
+
     fn sublayer(
         &self,
         site: SublayerSite,

@@ -1,6 +1,7 @@
 //! Named configurations.
 
 use pelt_adapter::BottleneckConfig;
+use pelt_ia3::Ia3Config;
 use pelt_lora::LoraConfig;
 use pelt_prefix::PrefixConfig;
 use pelt_prompt::PromptConfig;
@@ -23,7 +24,7 @@ pub fn presets() -> &'static [Preset] {
     &PRESETS
 }
 
-const PRESETS: [Preset; 12] = [
+const PRESETS: [Preset; 15] = [
     Preset {
         name: "unipelt-prompt",
         description: "UniPELT with a prompt-tuning layer (arXiv 2405.05493)",
@@ -35,9 +36,24 @@ const PRESETS: [Preset; 12] = [
         parts: || unipelt(UniPeltConfig::default()),
     },
     Preset {
+        name: "unipelt-ia3",
+        description: "UniPELT with (IA)³ in the place of LoRA (arXiv 2405.05493)",
+        parts: unipelt_ia3,
+    },
+    Preset {
         name: "lora",
         description: "LoRA on query and value (arXiv 2106.09685)",
         parts: || vec![PartConfig::Lora(LoraConfig::default())],
+    },
+    Preset {
+        name: "ia3",
+        description: "(IA)³: factors on keys, values and the feed-forward layer (arXiv 2205.05638)",
+        parts: || vec![PartConfig::Ia3(Ia3Config::default())],
+    },
+    Preset {
+        name: "ia3_peft",
+        description: "(IA)³ as PEFT places it: keys, values and inputs of the output layers",
+        parts: || vec![PartConfig::Ia3(Ia3Config::peft())],
     },
     Preset {
         name: "bottleneck",
@@ -108,4 +124,18 @@ fn unipelt(config: UniPeltConfig) -> Vec<PartConfig> {
     ];
     parts.extend(config.prompt.map(PartConfig::Prompt));
     parts
+}
+
+/// The gated parts of UniPELT with (IA)³ instead of LoRA.
+fn unipelt_ia3() -> Vec<PartConfig> {
+    let config = UniPeltConfig::default();
+    let ia3 = Ia3Config {
+        use_gating: true,
+        ..Ia3Config::default()
+    };
+    vec![
+        PartConfig::Prefix(config.prefix),
+        PartConfig::Bottleneck(config.bottleneck),
+        PartConfig::Ia3(ia3),
+    ]
 }

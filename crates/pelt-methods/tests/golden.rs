@@ -14,7 +14,6 @@ const NOT_COVERED: &[&str] = &[
     "adapters/bert_cls_compacter_pp",
     "adapters/bert_cls_fuse_seq_bn",
     "adapters/bert_cls_fuse_static_double",
-    "adapters/bert_cls_ia3",
     "adapters/bert_cls_stack_lora",
     "adapters/bert_cls_stack_par_bn",
     "adapters/bert_cls_stack_prefix",
@@ -22,11 +21,7 @@ const NOT_COVERED: &[&str] = &[
     "adapters/bert_cls_stack_unipelt",
     "adapters/bert_cls_stack_unipelt_prompt",
     "adapters/bert_cls_unipelt_skip_layers",
-    "adapters/roberta_cls_ia3",
     "adapters/roberta_cls_stack_unipelt",
-    "adapters/roberta_cls_unipelt_ia3",
-    "peft/bert_cls_ia3",
-    "peft/roberta_cls_ia3",
 ];
 
 /// Fixtures whose head (span or masked language model) is not there yet; their hidden states are compared.

@@ -37,6 +37,9 @@ fn architecture(config: &Value) -> Option<&str> {
 fn part(config: &Value, versioned: bool) -> Result<PartConfig, String> {
     let fields = config.as_object().ok_or("config must be an object")?;
     match architecture(config) {
+        Some("lora") if fields.get("composition_mode") == Some(&"scale".into()) => {
+            super::ia3::from_fields(fields).map(PartConfig::Ia3)
+        }
         Some("lora") => lora(fields).map(PartConfig::Lora),
         Some("prefix_tuning") => {
             refuse(
@@ -62,7 +65,12 @@ fn part(config: &Value, versioned: bool) -> Result<PartConfig, String> {
 }
 
 fn lora(fields: &Map<String, Value>) -> Result<LoraConfig, String> {
-    refuse(fields, "composition_mode", &["add".into()], "(IA)³")?;
+    refuse(
+        fields,
+        "composition_mode",
+        &["add".into()],
+        "a way to combine other than adding and scaling",
+    )?;
     refuse(fields, "use_dora", &[false.into()], "DoRA")?;
     refuse(fields, "vera_d", &[], "VeRA")?;
     refuse(fields, "vera_b", &[], "VeRA")?;
@@ -110,7 +118,7 @@ fn bottleneck(fields: &Map<String, Value>, versioned: bool) -> Result<Bottleneck
 }
 
 /// An error unless the field is missing, null or one of the allowed values.
-fn refuse(
+pub(super) fn refuse(
     fields: &Map<String, Value>,
     field: &str,
     allowed: &[Value],
@@ -124,7 +132,7 @@ fn refuse(
 }
 
 /// Only the fields that our configuration has, over the defaults.
-fn known<C: Serialize + DeserializeOwned>(
+pub(super) fn known<C: Serialize + DeserializeOwned>(
     fields: &Map<String, Value>,
     defaults: &C,
 ) -> Result<C, String> {
@@ -156,6 +164,15 @@ fn part_json(part: &PartConfig) -> Result<Value, serde_json::Error> {
     let mut ours = ours.as_object().cloned().unwrap_or_default();
     // How parameters started is of no use once they are trained.
     ours.remove("init");
+    if let PartConfig::Ia3(config) = part {
+        return Ok(match super::ia3::to_fields(config) {
+            Some(fields) => as_written("", fields.into()),
+            None => {
+                ours.insert("architecture".into(), OWN_ARCHITECTURE.into());
+                ours.into()
+            }
+        });
+    }
     let own = own_fields(part);
     if own
         .iter()
@@ -197,7 +214,8 @@ fn own_fields(part: &PartConfig) -> Vec<(&'static str, Value)> {
         ],
         PartConfig::Prefix(_) => vec![("shift_positions", false.into())],
         PartConfig::Prompt(_) => vec![("word_embeddings", false.into())],
-        PartConfig::Bottleneck(_) => vec![],
+        // (IA)³ has fields of other names there, and is written apart.
+        PartConfig::Bottleneck(_) | PartConfig::Ia3(_) => vec![],
     }
 }
 
@@ -244,6 +262,7 @@ fn library_fields(part: &PartConfig) -> Map<String, Value> {
             "shared_phm_rule": true,
             "stochastic_depth": 0.0,
         }),
+        PartConfig::Ia3(_) => Value::Null,
     };
     match fields {
         Value::Object(fields) => fields,

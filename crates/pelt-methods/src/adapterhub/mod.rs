@@ -1,5 +1,6 @@
 //! The format of AdapterHub's `adapters`.
 
+mod ia3;
 mod json;
 mod read;
 mod write;

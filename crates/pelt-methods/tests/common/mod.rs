@@ -7,7 +7,7 @@ use pelt_encoder::{
     Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, RowsRead, first_rows,
 };
 use pelt_hooks::{ADAPTER, Hidden, Method, NamedParam, PackedBatch, Pass, Sequence, gradients};
-use pelt_methods::{Adapter, AdapterConfig};
+use pelt_methods::{Adapter, AdapterConfig, AnyMethod};
 use pelt_ops::{cross_entropy, mean_squared_error};
 use pelt_tensors::{HostTensor, TensorFiles};
 use pelt_testkit::{fixture, fixture_json};
@@ -206,6 +206,9 @@ impl Model {
                 "base_model.model.{}.{path}.base_layer.bias",
                 self.model_type
             ),
+            Some((path, _)) if matches!(self.adapter.parts[0], AnyMethod::Ia3(_)) => {
+                format!("base_model.model.{}.{path}.ia3_l", self.model_type)
+            }
             Some((path, tensor)) => format!(
                 "base_model.model.{}.{path}.{tensor}.weight",
                 self.model_type
@@ -386,6 +389,7 @@ fn named_gates(
             ("self.query.loras", "selfattn_lora", 0),
             ("self.key.loras", "selfattn_lora", 1),
             ("self.value.loras", "selfattn_lora", 2),
+            ("intermediate.dense.loras", "intermediate_lora", 0),
             (".output.adapters.", "output_adapter", 0),
         ];
         let (_, place, column) = place

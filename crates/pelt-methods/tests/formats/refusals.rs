@@ -95,7 +95,12 @@ fn everything_missing_unexpected_and_mis_shaped_is_listed_at_once() {
 #[test]
 fn what_adapterhub_can_and_we_cannot_is_named() {
     for (case, field, value, word) in [
-        ("bert_cls_lora", "composition_mode", json!("scale"), "(IA)³"),
+        (
+            "bert_cls_lora",
+            "composition_mode",
+            json!("other"),
+            "a way to combine",
+        ),
         ("bert_cls_lora", "use_dora", json!(true), "DoRA"),
         ("bert_cls_lora", "vera_d", json!(0.1), "VeRA"),
         ("bert_cls_lora", "architecture", json!("reft"), "reft"),
@@ -144,7 +149,7 @@ fn what_adapterhub_can_and_we_cannot_is_named() {
 #[test]
 fn what_peft_can_and_we_cannot_is_named() {
     for (field, value) in [
-        ("peft_type", json!("IA3")),
+        ("peft_type", json!("LOHA")),
         ("rank_pattern", json!({ "query": 4 })),
         ("alpha_pattern", json!({ "query": 4 })),
         ("use_dora", json!(true)),
