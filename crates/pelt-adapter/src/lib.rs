@@ -7,6 +7,7 @@ mod block;
 mod bottleneck;
 mod config;
 mod non_linearity;
+mod phm;
 mod reduction;
 mod settings;
 
@@ -14,5 +15,6 @@ pub use block::BottleneckBlock;
 pub use bottleneck::{Bottleneck, BottleneckLayer};
 pub use config::BottleneckConfig;
 pub use non_linearity::NonLinearity;
+pub use phm::{AdapterLinear, PhmLinear};
 pub use reduction::ReductionFactor;
 pub use settings::{InitWeights, ResidualBeforeLn, Scaling};

@@ -261,7 +261,7 @@ mod tests {
 
     const SHAPE: EncoderShape = EncoderShape {
         layers: 2,
-        hidden_size: 32,
+        hidden_size: 128,
         heads: 4,
         intermediate_size: 64,
         vocab_size: 100,

@@ -24,7 +24,7 @@ pub fn presets() -> &'static [Preset] {
     &PRESETS
 }
 
-const PRESETS: [Preset; 15] = [
+const PRESETS: [Preset; 17] = [
     Preset {
         name: "unipelt-prompt",
         description: "UniPELT with a prompt-tuning layer (arXiv 2405.05493)",
@@ -79,6 +79,16 @@ const PRESETS: [Preset; 15] = [
         name: "scaled_par_bn",
         description: "parallel bottleneck adapter with a learned scale (arXiv 2110.04366)",
         parts: || vec![PartConfig::Bottleneck(BottleneckConfig::scaled_par_bn())],
+    },
+    Preset {
+        name: "compacter",
+        description: "two bottleneck adapters a layer made of Kronecker products (arXiv 2106.04647)",
+        parts: || vec![PartConfig::Bottleneck(BottleneckConfig::compacter())],
+    },
+    Preset {
+        name: "compacter++",
+        description: "the same behind the feed-forward layer only (arXiv 2106.04647)",
+        parts: || vec![PartConfig::Bottleneck(BottleneckConfig::compacter_pp())],
     },
     Preset {
         name: "prefix",

@@ -10,8 +10,6 @@ use common::{Case, Outcome, compare};
 
 /// Fixtures of methods that are not there yet.
 const NOT_COVERED: &[&str] = &[
-    "adapters/bert_cls_compacter",
-    "adapters/bert_cls_compacter_pp",
     "adapters/bert_cls_fuse_seq_bn",
     "adapters/bert_cls_fuse_static_double",
     "adapters/bert_cls_stack_lora",

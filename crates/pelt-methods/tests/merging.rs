@@ -218,6 +218,7 @@ fn an_adapter_prepared_for_inference_gives_the_references_outputs() {
         ("adapters/bert_cls_lora_all", "merged.last_hidden_state"),
         ("adapters/roberta_cls_lora", "last_hidden_state"),
         ("adapters/bert_cls_ia3", "last_hidden_state"),
+        ("adapters/bert_cls_compacter", "last_hidden_state"),
         ("adapters/bert_cls_prefix_mlp", "ejected.last_hidden_state"),
         (
             "adapters/roberta_cls_prefix_mlp",

@@ -14,6 +14,16 @@ use crate::{AdapterConfig, PartConfig};
 /// does not know, where it would silently ignore a setting.
 const OWN_ARCHITECTURE: &str = "pelt";
 
+/// How Kronecker products are made and shared, where there are any.
+const PHM: [(&str, bool); 6] = [
+    ("factorized_phm_W", true),
+    ("factorized_phm_rule", false),
+    ("learn_phm", true),
+    ("phm_bias", true),
+    ("shared_W_phm", false),
+    ("shared_phm_rule", true),
+];
+
 /// The parts that a file's `config` describes. Fields that are not known are ignored, and missing ones take the library's
 /// defaults. `versioned` says whether the file names the library's version; older ones spell activations differently.
 pub fn from_json(config: &Value, versioned: bool) -> Result<AdapterConfig, String> {
@@ -85,7 +95,12 @@ fn lora(fields: &Map<String, Value>) -> Result<LoraConfig, String> {
 }
 
 fn bottleneck(fields: &Map<String, Value>, versioned: bool) -> Result<BottleneckConfig, String> {
-    refuse(fields, "phm_layer", &[false.into()], "Compacter")?;
+    if fields.get("phm_layer") == Some(&true.into()) {
+        for (field, usual) in PHM {
+            let what = "Compacter with other shared parts";
+            refuse(fields, field, &[usual.into()], what)?;
+        }
+    }
     refuse(fields, "inv_adapter", &[], "an invertible adapter")?;
     refuse(fields, "invertible_adapter", &[], "an invertible adapter")?;
     refuse(
@@ -254,10 +269,7 @@ fn library_fields(part: &PartConfig) -> Map<String, Value> {
             "learn_phm": true,
             "phm_bias": true,
             "phm_c_init": "normal",
-            "phm_dim": 4,
             "phm_init_range": 0.0001,
-            "phm_layer": false,
-            "phm_rank": 1,
             "shared_W_phm": false,
             "shared_phm_rule": true,
             "stochastic_depth": 0.0,

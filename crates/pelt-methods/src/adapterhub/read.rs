@@ -10,21 +10,23 @@ use crate::tensors::{Reading, Stored, check_model, fill};
 use crate::{AdapterConfig, LoadedHead, MethodError, PartConfig, load_head};
 
 /// What precedes the adapter's name in the names of its tensors.
-const BEFORE_NAME: [&str; 5] = [
+const BEFORE_NAME: [&str; 6] = [
     ".loras.",
     "adapters.",
     "prefix_tunings.",
     "prefix_gates.",
     "prompt_tunings.",
+    "shared_parameters.",
 ];
 
 /// What follows the adapter's name there. A name may have dots in it.
-const BEHIND_NAME: [&str; 10] = [
+const BEHIND_NAME: [&str; 11] = [
     ".lora_A",
     ".lora_B",
     ".adapter_down.",
     ".adapter_up.",
     ".adapter_norm_",
+    ".phm_rule",
     ".self_prefix.",
     ".prompt_embedding.",
     ".scaling",

@@ -104,7 +104,12 @@ fn what_adapterhub_can_and_we_cannot_is_named() {
         ("bert_cls_lora", "use_dora", json!(true), "DoRA"),
         ("bert_cls_lora", "vera_d", json!(0.1), "VeRA"),
         ("bert_cls_lora", "architecture", json!("reft"), "reft"),
-        ("bert_cls_seq_bn", "phm_layer", json!(true), "Compacter"),
+        (
+            "bert_cls_compacter",
+            "shared_phm_rule",
+            json!(false),
+            "Compacter",
+        ),
         (
             "bert_cls_seq_bn",
             "inv_adapter",
