@@ -133,6 +133,9 @@ pub struct TrainArgs {
     /// Stop after N evaluations without a better score.
     #[arg(long, value_name = "N")]
     pub patience: Option<usize>,
+    /// In every step, train without the method in a random number of leading layers (AdapterDrop).
+    #[arg(long)]
+    pub adapter_drop: bool,
     /// Save a checkpoint every STEPS steps instead of every epoch.
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<usize>,
@@ -235,6 +238,9 @@ pub struct ForwardArgs {
     /// Folder of an adapter (AdapterHub, PEFT or a finished run).
     #[arg(long, value_name = "DIR")]
     pub adapter: Vec<PathBuf>,
+    /// Layers, from 0, in which adapters do nothing (AdapterDrop), e.g. 0,2.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    pub skip_layers: Vec<usize>,
     /// Folder of a task head: a model, or an adapter saved with its head. Default: the adapter's, else the model's own.
     #[arg(long, value_name = "DIR")]
     pub head: Option<PathBuf>,

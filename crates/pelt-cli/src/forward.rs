@@ -51,7 +51,11 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
     } else if head.is_none() {
         head = model_head(&base.checkpoint)?;
     }
-    let pass = Pass::evaluate();
+    let layers = encoder.shape().layers;
+    if let Some(layer) = args.skip_layers.iter().find(|layer| **layer >= layers) {
+        bail!("--skip-layers has layer {layer}, but the model has {layers} layers, from 0");
+    }
+    let pass = Pass::evaluate().skipping(args.skip_layers.iter().copied());
     let hidden = encoder.forward(&inputs.batch, &adapter, RowsRead::All, &pass)?;
     let first = first_rows(&hidden);
     let pooled = encoder.pool(&first, &adapter, &pass);

@@ -18,7 +18,6 @@ const NOT_COVERED: &[&str] = &[
     "adapters/bert_cls_stack_seq_bn",
     "adapters/bert_cls_stack_unipelt",
     "adapters/bert_cls_stack_unipelt_prompt",
-    "adapters/bert_cls_unipelt_skip_layers",
     "adapters/roberta_cls_stack_unipelt",
 ];
 

@@ -60,10 +60,17 @@ impl Case {
         self.meta["setup"].is_object()
     }
 
-    fn skips_layers(&self) -> bool {
-        self.meta
-            .get("skip_layers")
-            .is_some_and(|value| !value.is_null())
+    /// Layers in which the adapter does nothing.
+    fn skipped_layers(&self) -> Vec<usize> {
+        let layers = self.meta.get("skip_layers").and_then(Value::as_array);
+        let layers = layers.into_iter().flatten();
+        layers
+            .map(|layer| layer.as_u64().unwrap() as usize)
+            .collect()
+    }
+
+    fn skipping(&self, pass: Pass) -> Pass {
+        pass.skipping(self.skipped_layers())
     }
 
     /// The references let padding into gates, and the fused-attention path of `adapters` lets padding keys into prompt
@@ -247,7 +254,7 @@ fn largest_difference(found: &[f32], expected: &[f32]) -> f64 {
 
 /// Compares everything that the fixture holds.
 pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outcome {
-    if case.is_stacked_or_fused() || case.skips_layers() {
+    if case.is_stacked_or_fused() {
         return Outcome::NotSupported;
     }
     let Some(model) = Model::load(case) else {
@@ -260,7 +267,7 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outc
             failures.push(format!("{}: {what} differs by {difference:e}", case.name));
         }
     };
-    let pass = Pass::observing_gates();
+    let pass = case.skipping(Pass::observing_gates());
     let all = model
         .encoder
         .forward(&inputs.batch, &model.adapter, RowsRead::All, &pass)
@@ -316,7 +323,7 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outc
         return Outcome::Compared;
     };
     let logits = |rows: RowsRead| {
-        let pass = Pass::evaluate();
+        let pass = case.skipping(Pass::evaluate());
         let hidden = model
             .encoder
             .forward(&inputs.batch, &model.adapter, rows, &pass)

@@ -1,0 +1,74 @@
+//! Skipped layers and several adapters on the command line, against outputs recorded from the reference.
+
+// Helpers of tests may unwrap as tests do; the lint cannot tell in a file of its own.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::Scene;
+use pelt_tensors::TensorFiles;
+use pelt_testkit::fixture;
+
+/// `forward` with a fixture's model and inputs.
+fn command(inputs: &str) -> String {
+    format!(
+        "forward --model {} --inputs {} --output out.safetensors",
+        fixture("models/bert/cls").display(),
+        fixture(format!("inputs/{inputs}.safetensors")).display(),
+    )
+}
+
+fn adapter(case: &str, folder: &str) -> String {
+    let folder = fixture(format!("cases/adapters/{case}/{folder}"));
+    format!(" --adapter {}", folder.display())
+}
+
+/// Checks the logits that were written against the fixture's.
+fn assert_logits(scene: &Scene, case: &str) {
+    let path = fixture(format!("cases/adapters/{case}/expected.safetensors"));
+    let expected = TensorFiles::open(&path).unwrap().read("logits").unwrap();
+    let found = &scene.tensors("out.safetensors")["logits"];
+    assert_eq!(found.shape, expected.shape, "{case}");
+    for (a, b) in found.values.iter().zip(&expected.values) {
+        assert!((a - b).abs() < 1e-5, "{case}: {a} {b}");
+    }
+}
+
+#[test]
+fn skipped_layers_are_the_references() {
+    let scene = Scene::new();
+    let case = "bert_cls_unipelt_skip_layers";
+    let command = command("bert_full") + &adapter(case, "adapter");
+    scene.succeeds(&format!("{command} --skip-layers 0"));
+    assert_logits(&scene, case);
+    let one = scene.read("out.safetensors");
+    scene.succeeds(&format!("{command} --skip-layers 0,1"));
+    assert_ne!(scene.read("out.safetensors"), one);
+    scene.refuses(
+        &format!("{command} --skip-layers 0,2"),
+        &["--skip-layers has layer 2", "2 layers"],
+    );
+}
+
+#[test]
+fn training_with_dropped_layers_repeats_and_differs_from_training_without() {
+    let scene = Scene::new();
+    let train = "train --model bert --train-file train.tsv --validation-file dev.tsv --method lora \
+         --epochs 1 --batch-size 4 --max-length 32";
+    for (run, option) in [
+        ("plain", ""),
+        ("dropped", "--adapter-drop"),
+        ("again", "--adapter-drop"),
+    ] {
+        scene.succeeds(&format!("{train} {option} --out {run}"));
+    }
+    let weights = |run: &str| scene.read(&format!("{run}/adapter.safetensors"));
+    assert_eq!(weights("dropped"), weights("again"));
+    assert_ne!(weights("dropped"), weights("plain"));
+    let record = scene.read_json("dropped/run.json");
+    assert_eq!(record["config"]["train"]["adapter_drop"], "robust");
+    scene.refuses(
+        "train --model bert --train-file train.tsv --method full --adapter-drop --max-length 32 --out full",
+        &["--adapter-drop", "full"],
+    );
+}
