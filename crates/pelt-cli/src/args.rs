@@ -235,9 +235,16 @@ pub struct ForwardArgs {
     /// Folder of the pretrained encoder.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Folder of an adapter (AdapterHub, PEFT or a finished run).
+    /// Folder of an adapter (AdapterHub, PEFT or a finished run). Several are put on top of one another, the first one at
+    /// the bottom.
     #[arg(long, value_name = "DIR")]
     pub adapter: Vec<PathBuf>,
+    /// How LoRAs in a stack follow one another.
+    #[arg(long, value_enum, default_value_t = StackedLoraChoice::Composed)]
+    pub stacked_lora: StackedLoraChoice,
+    /// How parallel adapters in a stack follow one another.
+    #[arg(long, value_enum, default_value_t = StackedParallelChoice::Sum)]
+    pub stacked_parallel: StackedParallelChoice,
     /// Layers, from 0, in which adapters do nothing (AdapterDrop), e.g. 0,2.
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     pub skip_layers: Vec<usize>,
@@ -250,6 +257,22 @@ pub struct ForwardArgs {
     /// Written: `last_hidden_state`, and `pooler_output` and `logits` where there are any.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StackedLoraChoice {
+    /// Each reads what the one below gives, as in the `adapters` library.
+    Composed,
+    /// All read the projection's input, and their results are added.
+    Sum,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StackedParallelChoice {
+    /// Their results are added.
+    Sum,
+    /// The last one's result counts, as in the `adapters` library.
+    Last,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! `pelt forward`: one padded batch through a model, for comparison with other implementations.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,10 +9,12 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use pelt_encoder::{Architecture, Checkpoint, Head, HeadConfig, HeadKind, RowsRead, first_rows};
 use pelt_hooks::{Hidden, PackedBatch, Packing, Pass, Sequence};
-use pelt_methods::{Adapter, AdapterConfig, LoadedHead};
+use pelt_methods::{
+    Adapter, AdapterConfig, Level, LoadedHead, StackRules, StackedLora, StackedParallel,
+};
 use pelt_tensors::{HostIntTensor, HostTensor, TensorFiles, write_safetensors};
 
-use crate::args::ForwardArgs;
+use crate::args::{ForwardArgs, StackedLoraChoice, StackedParallelChoice};
 use crate::device::device;
 use crate::model::Base;
 use crate::run_folder::{self, RUN_FILE};
@@ -38,13 +40,13 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
             )
         }
         [folder] => {
-            let (adapter, head) = load_adapter(folder, &base)?;
+            let (level, head) = load_adapter(folder, &base)?;
+            (Arc::clone(&base.encoder), level.adapter, head)
+        }
+        folders => {
+            let (adapter, head) = load_stack(folders, args, &base)?;
             (Arc::clone(&base.encoder), adapter, head)
         }
-        [_, _, ..] => bail!(
-            "--adapter was given {} times, but stacks of adapters are not supported",
-            args.adapter.len()
-        ),
     };
     if let Some(folder) = &args.head {
         head = Some(head_from(folder, &base)?);
@@ -146,7 +148,7 @@ impl Inputs {
     }
 }
 
-fn load_adapter(folder: &Path, base: &Base) -> Result<(Adapter, Option<Head>)> {
+fn load_adapter(folder: &Path, base: &Base) -> Result<(Level, Option<Head>)> {
     let model_type = base.config().architecture.name();
     let frozen = |name: &str| base.checkpoint.tensor(name).ok().map(|t| t.values);
     let loaded = pelt_methods::load(folder, base.encoder.shape(), model_type, &device(), &frozen)?;
@@ -154,7 +156,56 @@ fn load_adapter(folder: &Path, base: &Base) -> Result<(Adapter, Option<Head>)> {
         Some(head) => Some(head_of(head, &loaded.name, base, folder)?),
         None => None,
     };
-    Ok((loaded.adapter, head))
+    let level = Level {
+        name: loaded.name,
+        config: loaded.config,
+        adapter: loaded.adapter,
+    };
+    Ok((level, head))
+}
+
+/// Several adapters on top of one another, with the head of the topmost one that has a head.
+fn load_stack(
+    folders: &[PathBuf],
+    args: &ForwardArgs,
+    base: &Base,
+) -> Result<(Adapter, Option<Head>)> {
+    let (mut levels, mut head) = (Vec::with_capacity(folders.len()), None);
+    for folder in folders {
+        let (level, own_head) = match folder.join(RUN_FILE).exists() {
+            true => {
+                let record = run_folder::read_record(folder)?;
+                let tuning = record.config.tuning.clone();
+                ensure!(
+                    !tuning.tunes_encoder(),
+                    "{}: the run trained the encoder itself, which cannot be part of a stack",
+                    folder.display()
+                );
+                let model = run_folder::load(folder, record, base, &args.model)?.model;
+                let level = Level {
+                    name: "run".into(),
+                    config: tuning.adapter(),
+                    adapter: model.method,
+                };
+                (level, Some(model.head))
+            }
+            false => load_adapter(folder, base)?,
+        };
+        levels.push(level);
+        head = own_head.or(head);
+    }
+    let rules = StackRules {
+        lora: match args.stacked_lora {
+            StackedLoraChoice::Composed => StackedLora::Composed,
+            StackedLoraChoice::Sum => StackedLora::Sum,
+        },
+        parallel: match args.stacked_parallel {
+            StackedParallelChoice::Sum => StackedParallel::Sum,
+            StackedParallelChoice::Last => StackedParallel::Last,
+        },
+    };
+    let adapter = pelt_methods::stack(levels, rules, base.encoder.shape())?;
+    Ok((adapter, head))
 }
 
 /// The head in a folder: that of an adapter, or of a model.

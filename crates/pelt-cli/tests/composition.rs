@@ -72,3 +72,57 @@ fn training_with_dropped_layers_repeats_and_differs_from_training_without() {
         &["--adapter-drop", "full"],
     );
 }
+
+#[test]
+fn several_adapters_are_the_references_stack() {
+    let scene = Scene::new();
+    for (case, inputs, options) in [
+        ("bert_cls_stack_unipelt", "bert_full", ""),
+        ("bert_cls_stack_lora", "bert_ragged", ""),
+        (
+            "bert_cls_stack_par_bn",
+            "bert_ragged",
+            "--stacked-parallel last",
+        ),
+    ] {
+        let [a, b] = ["adapter_a", "adapter_b"].map(|folder| adapter(case, folder));
+        let command = command(inputs);
+        scene.succeeds(&format!("{command}{a}{b} {options}"));
+        assert_logits(&scene, case);
+        let stacked = scene.read("out.safetensors");
+        scene.succeeds(&format!("{command}{b}{a} {options}"));
+        assert_ne!(scene.read("out.safetensors"), stacked, "{case}");
+    }
+}
+
+#[test]
+fn a_stack_trains_and_predicts_like_any_method() {
+    let scene = Scene::new();
+    let small = "--set prefix.prefix_length=2 --set prefix.bottleneck_size=4 --set lora.r=2 --set stack.lora=sum";
+    scene.succeeds(&format!(
+        "train --model bert --train-file train.tsv --validation-file dev.tsv --method unipelt-stack-3 {small} \
+         --epochs 1 --max-length 32 --out run"
+    ));
+    scene.write_integers(
+        "in.safetensors",
+        &[
+            ("input_ids", &[1, 3], &[2, 10, 3]),
+            ("attention_mask", &[1, 3], &[1, 1, 1]),
+        ],
+    );
+    scene.succeeds(
+        "forward --model bert --adapter run --inputs in.safetensors --output out.safetensors",
+    );
+    let logits = scene.tensors("out.safetensors")["logits"].values.clone();
+    let predicted = scene.pelt_with_input("predict --run run --model bert", "bad\n");
+    let found = predicted.json_lines()[0]["probabilities"]["negative"]
+        .as_f64()
+        .unwrap();
+    let odds = f64::from(logits[0] - logits[1]).exp();
+    assert!((found - odds / (1.0 + odds)).abs() < 1e-5);
+    // A stack cannot be a level of another one.
+    scene.refuses(
+        "forward --model bert --adapter run --adapter run --inputs in.safetensors --output no.safetensors",
+        &["levels must be adapters that are no stacks"],
+    );
+}

@@ -5,9 +5,9 @@ use pelt_ia3::Ia3Config;
 use pelt_lora::LoraConfig;
 use pelt_prefix::PrefixConfig;
 use pelt_prompt::PromptConfig;
-use pelt_unipelt::UniPeltConfig;
+use pelt_unipelt::{StackedLora, StackedParallel, UniPeltConfig};
 
-use crate::PartConfig;
+use crate::{AdapterConfig, PartConfig, StackConfig};
 
 /// A configuration with a name.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ pub fn presets() -> &'static [Preset] {
     &PRESETS
 }
 
-const PRESETS: [Preset; 17] = [
+const PRESETS: [Preset; 18] = [
     Preset {
         name: "unipelt-prompt",
         description: "UniPELT with a prompt-tuning layer (arXiv 2405.05493)",
@@ -39,6 +39,20 @@ const PRESETS: [Preset; 17] = [
         name: "unipelt-ia3",
         description: "UniPELT with (IA)³ in the place of LoRA (arXiv 2405.05493)",
         parts: unipelt_ia3,
+    },
+    Preset {
+        name: "unipelt-stack-3",
+        description: "three UniPELT adapters on top of one another (arXiv 2405.05493)",
+        parts: || {
+            let level = || AdapterConfig {
+                parts: unipelt(UniPeltConfig::default()),
+            };
+            vec![PartConfig::Stack(StackConfig {
+                lora: StackedLora::default(),
+                parallel: StackedParallel::default(),
+                levels: vec![level(), level(), level()],
+            })]
+        },
     },
     Preset {
         name: "lora",

@@ -7,8 +7,10 @@ use pelt_hooks::{
     ProjectionDelta, ProjectionSite, Prompt, Reads, SiteInput, SublayerSite, SublayerStates,
 };
 use pelt_prompt::PromptConfig;
-use pelt_unipelt::Union;
+use pelt_unipelt::{Stack, Union};
 use serde::{Deserialize, Serialize};
+
+use crate::StackConfig;
 
 /// Word embedding rows `[k, d]` for a prompt that starts from words; `None` where there are none.
 pub type PromptRows<'a> = &'a dyn Fn(&PromptConfig) -> Option<Tensor<2>>;
@@ -129,6 +131,7 @@ methods! {
     "bottleneck" => Bottleneck(pelt_adapter::BottleneckConfig, pelt_adapter::Bottleneck), init |config, shape, device, _| config.init(shape, device);
     "prefix" => Prefix(pelt_prefix::PrefixConfig, pelt_prefix::Prefix), init |config, shape, device, _| config.init(shape, device);
     "ia3" => Ia3(pelt_ia3::Ia3Config, pelt_ia3::Ia3), init |config, shape, device, _| config.init(shape, device);
+    "stack" => Stack(StackConfig, Stack<Adapter>), init |config, shape, device, rows| config.init(shape, device, rows);
     "prompt" => Prompt(PromptConfig, pelt_prompt::PromptTuning), init |config, shape, device, rows| config.init_with(shape, device, rows(config));
 }
 

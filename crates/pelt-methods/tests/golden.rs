@@ -12,13 +12,6 @@ use common::{Case, Outcome, compare};
 const NOT_COVERED: &[&str] = &[
     "adapters/bert_cls_fuse_seq_bn",
     "adapters/bert_cls_fuse_static_double",
-    "adapters/bert_cls_stack_lora",
-    "adapters/bert_cls_stack_par_bn",
-    "adapters/bert_cls_stack_prefix",
-    "adapters/bert_cls_stack_seq_bn",
-    "adapters/bert_cls_stack_unipelt",
-    "adapters/bert_cls_stack_unipelt_prompt",
-    "adapters/roberta_cls_stack_unipelt",
 ];
 
 /// Fixtures whose head (span or masked language model) is not there yet; their hidden states are compared.

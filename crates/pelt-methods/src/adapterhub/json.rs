@@ -179,6 +179,10 @@ fn part_json(part: &PartConfig) -> Result<Value, serde_json::Error> {
     let mut ours = ours.as_object().cloned().unwrap_or_default();
     // How parameters started is of no use once they are trained.
     ours.remove("init");
+    if let PartConfig::Stack(_) = part {
+        ours.insert("architecture".into(), OWN_ARCHITECTURE.into());
+        return Ok(ours.into());
+    }
     if let PartConfig::Ia3(config) = part {
         return Ok(match super::ia3::to_fields(config) {
             Some(fields) => as_written("", fields.into()),
@@ -229,8 +233,8 @@ fn own_fields(part: &PartConfig) -> Vec<(&'static str, Value)> {
         ],
         PartConfig::Prefix(_) => vec![("shift_positions", false.into())],
         PartConfig::Prompt(_) => vec![("word_embeddings", false.into())],
-        // (IA)³ has fields of other names there, and is written apart.
-        PartConfig::Bottleneck(_) | PartConfig::Ia3(_) => vec![],
+        // The last two are written apart: (IA)³ has fields of other names there, and a stack is no part there.
+        PartConfig::Bottleneck(_) | PartConfig::Ia3(_) | PartConfig::Stack(_) => vec![],
     }
 }
 
@@ -274,7 +278,7 @@ fn library_fields(part: &PartConfig) -> Map<String, Value> {
             "shared_phm_rule": true,
             "stochastic_depth": 0.0,
         }),
-        PartConfig::Ia3(_) => Value::Null,
+        PartConfig::Ia3(_) | PartConfig::Stack(_) => Value::Null,
     };
     match fields {
         Value::Object(fields) => fields,

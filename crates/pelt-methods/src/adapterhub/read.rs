@@ -62,7 +62,15 @@ pub fn load(json: &Value, target: &Target<'_>) -> Result<Loaded, MethodError> {
     set_old_scale(json, &mut config);
     let files = TensorFiles::open_folder(target.folder, &["adapter"])?;
     set_ejected(&mut config, &files);
-    let name = adapter_name(json, &files);
+    let name = match config.parts.as_slice() {
+        // Its levels have names of their own, of which this is the beginning.
+        [PartConfig::Stack(_)] => json
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .into(),
+        _ => adapter_name(json, &files),
+    };
     let roots = [format!("{}.", target.model_type), String::new()];
     let stored = |param: &NamedParam| Stored {
         names: stored_names(&param.name, &name, &roots, &files),

@@ -6,8 +6,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use pelt_encoder::{
     Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, RowsRead, first_rows,
 };
-use pelt_hooks::{ADAPTER, Hidden, Method, NamedParam, PackedBatch, Pass, Sequence, gradients};
-use pelt_methods::{Adapter, AdapterConfig, AnyMethod};
+use pelt_hooks::{
+    ADAPTER, EncoderShape, Hidden, Method, NamedParam, PackedBatch, Pass, Sequence, gradients,
+};
+use pelt_methods::{
+    Adapter, AdapterConfig, AnyMethod, Level, StackRules, StackedLora, StackedParallel, stack,
+};
 use pelt_ops::{cross_entropy, mean_squared_error};
 use pelt_tensors::{HostTensor, TensorFiles};
 use pelt_testkit::{fixture, fixture_json};
@@ -56,8 +60,15 @@ impl Case {
         path.exists().then(|| TensorFiles::open(&path).unwrap())
     }
 
-    fn is_stacked_or_fused(&self) -> bool {
-        self.meta["setup"].is_object()
+    fn is_fused(&self) -> bool {
+        self.meta["setup"]["fuse"].is_array()
+    }
+
+    /// The names of stacked adapters, the lowest first.
+    fn stacked(&self) -> Vec<&str> {
+        let names = self.meta["setup"].get("stack").and_then(Value::as_array);
+        let names = names.into_iter().flatten();
+        names.map(|name| name.as_str().unwrap()).collect()
     }
 
     /// Layers in which the adapter does nothing.
@@ -173,6 +184,9 @@ impl Model {
             adapter = loaded.adapter;
             adapter_name = loaded.name;
         }
+        if !case.stacked().is_empty() {
+            adapter = stacked(case, encoder.shape(), model_type, &device);
+        }
         let trained: fn(&str) -> bool = match case.text("kind") {
             "bitfit" => |name| name.ends_with(".bias"),
             "base" if case.file("grads.safetensors").is_some() => |_| true,
@@ -193,6 +207,14 @@ impl Model {
             adapter_name,
             peft,
         })
+    }
+
+    /// The adapter, or those of a stack, by name.
+    fn levels(&self) -> Vec<(&str, &Adapter)> {
+        match self.adapter.parts.as_slice() {
+            [AnyMethod::Stack(stack)] => stack.named_levels().collect(),
+            _ => vec![(&self.adapter_name, &self.adapter)],
+        }
     }
 
     /// The name of a trained parameter in `grads.safetensors`.
@@ -226,6 +248,26 @@ impl Model {
     }
 }
 
+/// The adapters of a stacked case on top of one another, by the reference's rules.
+fn stacked(case: &Case, shape: &EncoderShape, model_type: &str, device: &Device) -> Adapter {
+    let level = |name: &str| {
+        let folder = fixture(format!("cases/{}/adapter_{name}", case.name));
+        let loaded = pelt_methods::load(&folder, shape, model_type, device, &|_| None).unwrap();
+        assert_eq!(loaded.name, name);
+        Level {
+            name: loaded.name,
+            config: loaded.config,
+            adapter: loaded.adapter,
+        }
+    };
+    let rules = StackRules {
+        lora: StackedLora::Composed,
+        parallel: StackedParallel::Last,
+    };
+    let levels = case.stacked().into_iter().map(level);
+    stack(levels.collect(), rules, shape).unwrap()
+}
+
 fn checkpoint_head(checkpoint: &Checkpoint, device: &Device) -> Option<Head> {
     let (kind, last) = match checkpoint.config().architecture {
         Architecture::Bert => (HeadKind::BertPooled, "classifier.weight"),
@@ -254,7 +296,7 @@ fn largest_difference(found: &[f32], expected: &[f32]) -> f64 {
 
 /// Compares everything that the fixture holds.
 pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outcome {
-    if case.is_stacked_or_fused() {
+    if case.is_fused() {
         return Outcome::NotSupported;
     }
     let Some(model) = Model::load(case) else {
@@ -303,14 +345,14 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outc
                 &expected.read("pooler_output").unwrap(),
             );
         }
-        let gates: BTreeMap<_, _> = named_gates(&model.adapter, &gates).into_iter().collect();
-        for name in expected.names() {
-            // Some fixtures were recorded without their gates.
-            if let Some(name) = name.strip_prefix(&format!("gate.{}.", model.adapter_name)) {
-                let expected = expected
-                    .read(&format!("gate.{}.{name}", model.adapter_name))
-                    .unwrap();
-                outputs(name, &gates[name], &expected);
+        for (adapter_name, adapter) in model.levels() {
+            let gates: BTreeMap<_, _> = named_gates(adapter, &gates).into_iter().collect();
+            for name in expected.names() {
+                // Some fixtures were recorded without their gates.
+                let start = format!("gate.{adapter_name}.");
+                if let Some(short) = name.strip_prefix(&start) {
+                    outputs(short, &gates[short], &expected.read(name).unwrap());
+                }
             }
         }
     }
