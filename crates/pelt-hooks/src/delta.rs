@@ -14,6 +14,8 @@ pub struct ProjectionDelta {
 }
 
 /// A change of a frozen projection `x W + b`.
+// A model has a few dozen, and they are made once.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone)]
 pub enum ProjectionChange {
     /// `x (W + weight) + (b + bias)`.
