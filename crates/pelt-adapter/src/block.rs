@@ -124,12 +124,23 @@ impl BottleneckBlock {
     /// # Panics
     /// Where such a rule is needed and missing.
     pub fn forward(&self, z: &Hidden, rule: Option<&Tensor<3>>, pass: &Pass) -> Tensor<2> {
+        let gate = self.gate.as_ref().map(|weights| gate(weights, z, pass));
+        let u = self.up(z, rule, gate);
+        dropout(u, self.dropout, pass.dropout_key())
+    }
+
+    /// `s (φ(z W_down + b_down) W_up + b_up)`, times a gate per sequence where there is one.
+    pub(crate) fn up(
+        &self,
+        z: &Hidden,
+        rule: Option<&Tensor<3>>,
+        gate: Option<Tensor<2>>,
+    ) -> Tensor<2> {
         let input = match &self.norm_before {
             Some(norm) => norm.forward(z.values.clone()),
             None => z.values.clone(),
         };
-        let gate = self.gate.as_ref().map(|weights| gate(weights, z, pass));
-        let mut u = match self.non_linearity {
+        let u = match self.non_linearity {
             NonLinearity::Relu => {
                 let (down, down_bias) = self.down.tensors(rule);
                 let (up, up_bias) = self.up.tensors(rule);
@@ -153,10 +164,36 @@ impl BottleneckBlock {
             }
         };
         // Scaling, gate and dropout all multiply, so their order is free.
-        if let Some(scaling) = &self.learned_scaling {
-            u = u * scaling.val().unsqueeze();
+        match &self.learned_scaling {
+            Some(scaling) => u * scaling.val().unsqueeze(),
+            None => u,
         }
-        dropout(u, self.dropout, pass.dropout_key())
+    }
+
+    /// `z`: what the block reads.
+    pub(crate) fn source(&self, states: &SublayerStates<'_>) -> Hidden {
+        let h = &states.output.values;
+        let x = states.residual;
+        Hidden {
+            values: match self.source {
+                Source::Output => h.clone(),
+                Source::Normed => (states.norm)(h.clone() + x.clone()),
+                Source::Parallel => x.clone(),
+            },
+            packing: states.output.packing.clone(),
+        }
+    }
+
+    /// What the block's residual adds beyond `h`, which the encoder adds to every contribution.
+    pub(crate) fn excess(&self, states: &SublayerStates<'_>, z: &Hidden) -> Option<Tensor<2>> {
+        match (self.residual, self.source) {
+            (ResidualBeforeLn::Output, _) | (_, Source::Parallel) => None,
+            (ResidualBeforeLn::AdapterInput, Source::Output) => None,
+            (ResidualBeforeLn::AdapterInput, Source::Normed) => {
+                Some(z.values.clone() - states.output.values.clone())
+            }
+            (ResidualBeforeLn::Sum, _) => Some(states.residual.clone()),
+        }
     }
 
     /// What has to be added to the sub-layer's output `h`, so that `LN(h + contribution + x)` is the adapted result.
@@ -170,27 +207,12 @@ impl BottleneckBlock {
         pass: &Pass,
     ) -> Tensor<2> {
         let h = &states.output.values;
-        let x = states.residual;
-        let z = match self.source {
-            Source::Output => h.clone(),
-            Source::Normed => (states.norm)(h.clone() + x.clone()),
-            Source::Parallel => x.clone(),
-        };
-        let z = Hidden {
-            values: z,
-            packing: states.output.packing.clone(),
-        };
+        let z = self.source(states);
         let u = self.forward(&z, rule, pass);
         if self.source == Source::Parallel {
             return self.normed(u);
         }
-        // The encoder adds `h` to what is returned; `excess` is the adapter's residual beyond it.
-        let excess = match (self.residual, self.source) {
-            (ResidualBeforeLn::Output, _) => None,
-            (ResidualBeforeLn::AdapterInput, Source::Output) => None,
-            (ResidualBeforeLn::AdapterInput, _) => Some(z.values - h.clone()),
-            (ResidualBeforeLn::Sum, _) => Some(x.clone()),
-        };
+        let excess = self.excess(states, &z);
         if self.residual_before_norm_after && self.norm_after.is_some() {
             let residual = match excess {
                 Some(excess) => h.clone() + excess,

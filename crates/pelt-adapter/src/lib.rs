@@ -6,6 +6,7 @@
 mod block;
 mod bottleneck;
 mod config;
+mod fusion;
 mod non_linearity;
 mod phm;
 mod reduction;
@@ -14,6 +15,7 @@ mod settings;
 pub use block::BottleneckBlock;
 pub use bottleneck::{Bottleneck, BottleneckLayer};
 pub use config::BottleneckConfig;
+pub use fusion::{Fusion, FusionBlock, FusionConfig, FusionKind, FusionLayer};
 pub use non_linearity::NonLinearity;
 pub use phm::{AdapterLinear, PhmLinear};
 pub use reduction::ReductionFactor;

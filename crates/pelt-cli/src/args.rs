@@ -245,6 +245,9 @@ pub struct ForwardArgs {
     /// How parallel adapters in a stack follow one another.
     #[arg(long, value_enum, default_value_t = StackedParallelChoice::Sum)]
     pub stacked_parallel: StackedParallelChoice,
+    /// Folder of an AdapterFusion of the adapters, which are then mixed instead of stacked.
+    #[arg(long, value_name = "DIR", requires = "adapter")]
+    pub fusion: Option<PathBuf>,
     /// Layers, from 0, in which adapters do nothing (AdapterDrop), e.g. 0,2.
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     pub skip_layers: Vec<usize>,

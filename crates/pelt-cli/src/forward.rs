@@ -7,10 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Tensor;
-use pelt_encoder::{Architecture, Checkpoint, Head, HeadConfig, HeadKind, RowsRead, first_rows};
-use pelt_hooks::{Hidden, PackedBatch, Packing, Pass, Sequence};
+use pelt_encoder::{
+    Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, RowsRead, first_rows,
+};
+use pelt_hooks::{EncoderHooks, Hidden, PackedBatch, Packing, Pass, Sequence};
 use pelt_methods::{
-    Adapter, AdapterConfig, Level, LoadedHead, StackRules, StackedLora, StackedParallel,
+    Adapter, AdapterConfig, Fusion, Level, LoadedHead, StackRules, StackedLora, StackedParallel,
 };
 use pelt_tensors::{HostIntTensor, HostTensor, TensorFiles, write_safetensors};
 
@@ -22,11 +24,15 @@ use crate::run_folder::{self, RUN_FILE};
 pub fn run(args: &ForwardArgs) -> Result<()> {
     let inputs = Inputs::read(&args.inputs)?;
     let base = Base::open(&args.model, None)?;
-    let (encoder, adapter, mut head) = match args.adapter.as_slice() {
+    let (encoder, adapter, mut head): Prepared = match args.adapter.as_slice() {
         [] => {
             let none = AdapterConfig { parts: Vec::new() };
             let none = none.init(base.encoder.shape(), &device(), &|_| None)?;
-            (Arc::clone(&base.encoder), none, None)
+            (Arc::clone(&base.encoder), Box::new(none), None)
+        }
+        folders if args.fusion.is_some() => {
+            let (fusion, head) = load_fused(folders, args, &base)?;
+            (Arc::clone(&base.encoder), Box::new(fusion), head)
         }
         [folder] if folder.join(RUN_FILE).exists() => {
             let record = run_folder::read_record(folder)?;
@@ -35,19 +41,20 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
                 .valid();
             (
                 Arc::new(model.encoder().clone()),
-                model.method,
+                Box::new(model.method),
                 Some(model.head),
             )
         }
         [folder] => {
             let (level, head) = load_adapter(folder, &base)?;
-            (Arc::clone(&base.encoder), level.adapter, head)
+            (Arc::clone(&base.encoder), Box::new(level.adapter), head)
         }
         folders => {
             let (adapter, head) = load_stack(folders, args, &base)?;
-            (Arc::clone(&base.encoder), adapter, head)
+            (Arc::clone(&base.encoder), Box::new(adapter), head)
         }
     };
+    let adapter: &dyn EncoderHooks = &*adapter;
     if let Some(folder) = &args.head {
         head = Some(head_from(folder, &base)?);
     } else if head.is_none() {
@@ -78,6 +85,9 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
     out.insert("last_hidden_state".to_string(), padded(hidden, longest)?);
     Ok(write_safetensors(&args.output, &out, &BTreeMap::new())?)
 }
+
+/// What is run: an encoder, what contributes to it, and a head.
+type Prepared = (Arc<Encoder>, Box<dyn EncoderHooks>, Option<Head>);
 
 /// A padded batch from a file, packed.
 struct Inputs {
@@ -164,12 +174,12 @@ fn load_adapter(folder: &Path, base: &Base) -> Result<(Level, Option<Head>)> {
     Ok((level, head))
 }
 
-/// Several adapters on top of one another, with the head of the topmost one that has a head.
-fn load_stack(
+/// Several adapters, with the head of the last one that has a head.
+fn load_levels(
     folders: &[PathBuf],
     args: &ForwardArgs,
     base: &Base,
-) -> Result<(Adapter, Option<Head>)> {
+) -> Result<(Vec<Level>, Option<Head>)> {
     let (mut levels, mut head) = (Vec::with_capacity(folders.len()), None);
     for folder in folders {
         let (level, own_head) = match folder.join(RUN_FILE).exists() {
@@ -178,7 +188,7 @@ fn load_stack(
                 let tuning = record.config.tuning.clone();
                 ensure!(
                     !tuning.tunes_encoder(),
-                    "{}: the run trained the encoder itself, which cannot be part of a stack",
+                    "{}: the run trained the encoder itself, which cannot be combined with adapters",
                     folder.display()
                 );
                 let model = run_folder::load(folder, record, base, &args.model)?.model;
@@ -194,6 +204,30 @@ fn load_stack(
         levels.push(level);
         head = own_head.or(head);
     }
+    Ok((levels, head))
+}
+
+/// The fusion of several adapters.
+fn load_fused(
+    folders: &[PathBuf],
+    args: &ForwardArgs,
+    base: &Base,
+) -> Result<(Fusion, Option<Head>)> {
+    let (levels, head) = load_levels(folders, args, base)?;
+    let folder = args.fusion.as_ref().context("there is no --fusion")?;
+    let model_type = base.config().architecture.name();
+    let shape = base.encoder.shape();
+    let loaded = pelt_methods::load_fusion(folder, levels, shape, model_type, &device())?;
+    Ok((loaded.fusion, head))
+}
+
+/// Several adapters on top of one another.
+fn load_stack(
+    folders: &[PathBuf],
+    args: &ForwardArgs,
+    base: &Base,
+) -> Result<(Adapter, Option<Head>)> {
+    let (levels, head) = load_levels(folders, args, base)?;
     let rules = StackRules {
         lora: match args.stacked_lora {
             StackedLoraChoice::Composed => StackedLora::Composed,

@@ -126,3 +126,23 @@ fn a_stack_trains_and_predicts_like_any_method() {
         &["levels must be adapters that are no stacks"],
     );
 }
+
+#[test]
+fn fused_adapters_are_the_references() {
+    let scene = Scene::new();
+    for case in ["bert_cls_fuse_seq_bn", "bert_cls_fuse_static_double"] {
+        let [a, b] = ["adapter_a", "adapter_b"].map(|folder| adapter(case, folder));
+        let fusion = fixture(format!("cases/adapters/{case}/fusion"));
+        let command = command("bert_ragged");
+        let fusion = format!("--fusion {}", fusion.display());
+        scene.succeeds(&format!("{command}{a}{b} {fusion}"));
+        assert_logits(&scene, case);
+        let both = scene.read("out.safetensors");
+        scene.succeeds(&format!("{command}{b}{a} {fusion}"));
+        assert_eq!(scene.read("out.safetensors"), both);
+        scene.refuses(
+            &format!("{command}{a} {fusion}"),
+            &["adapter_fusion_config.json", "a, b"],
+        );
+    }
+}

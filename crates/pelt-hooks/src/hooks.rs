@@ -206,6 +206,54 @@ pub trait EncoderHooks {
     }
 }
 
+impl<T: EncoderHooks + ?Sized> EncoderHooks for &T {
+    fn prompt(&self) -> Option<Prompt> {
+        (**self).prompt()
+    }
+
+    fn position_shift(&self) -> usize {
+        (**self).position_shift()
+    }
+
+    fn input_scale(&self, site: ProjectionSite) -> Option<Tensor<1>> {
+        (**self).input_scale(site)
+    }
+
+    fn projection_reads(&self, site: ProjectionSite) -> Reads {
+        (**self).projection_reads(site)
+    }
+
+    fn sublayer_reads(&self, site: SublayerSite) -> Reads {
+        (**self).sublayer_reads(site)
+    }
+
+    fn projection(
+        &self,
+        site: ProjectionSite,
+        input: &SiteInput<'_>,
+        pass: &Pass,
+    ) -> Option<Tensor<2>> {
+        (**self).projection(site, input, pass)
+    }
+
+    fn prefix(&self, layer: usize, input: &Hidden, pass: &Pass) -> Vec<KeyValue> {
+        (**self).prefix(layer, input, pass)
+    }
+
+    fn sublayer(
+        &self,
+        site: SublayerSite,
+        states: &SublayerStates<'_>,
+        pass: &Pass,
+    ) -> Option<Tensor<2>> {
+        (**self).sublayer(site, states, pass)
+    }
+
+    fn needs_all_rows(&self, layer: usize) -> bool {
+        (**self).needs_all_rows(layer)
+    }
+}
+
 /// A parameter-efficient method: hooks, and the names of what it trains.
 pub trait Method: Module + ModuleDisplay + EncoderHooks {
     /// Every trainable tensor, under the name that AdapterHub's files give it (without the model's own prefix), with

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use pelt_hooks::EncoderShape;
 use serde_json::Value;
 
+use crate::adapterhub::FUSION_CONFIG_FILE;
 use crate::{Adapter, AdapterConfig, LoadedHead, MethodError, adapterhub, peft};
 
 /// The largest configuration that is read, in bytes; usual ones have a few thousand.
@@ -44,8 +45,8 @@ pub fn load(
 ) -> Result<Loaded, MethodError> {
     let path = folder.join("adapter_config.json");
     if !path.exists() {
-        let message = match folder.join("adapter_fusion_config.json").exists() {
-            true => "AdapterFusion is not supported",
+        let message = match folder.join(FUSION_CONFIG_FILE).exists() {
+            true => "this is an AdapterFusion, expected an adapter",
             false => "not an adapter folder: it has no adapter_config.json",
         };
         return Err(MethodError::file(folder, message));

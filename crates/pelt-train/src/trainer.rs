@@ -212,7 +212,12 @@ impl Trainer<'_> {
                 1 => batch_loss,
                 _ => batch_loss * share,
             };
-            add(&mut total, gradients(&model, &scaled.backward()));
+            // Once a step, and no part of the loss that is reported.
+            let objective = match model.method.penalty().filter(|_| index == 0) {
+                Some(penalty) => scaled + penalty,
+                None => scaled,
+            };
+            add(&mut total, gradients(&model, &objective.backward()));
         }
         let gradient_norm = gradient_norm(&total);
         place.check("the gradient norm", gradient_norm, first_batch)?;

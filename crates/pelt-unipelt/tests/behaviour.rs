@@ -294,6 +294,7 @@ fn a_union_of_one_part_answers_like_the_part_at_every_site() {
     let alone = answers(&Probe::new(3));
     assert!(alone.prompt.is_some() && alone.projection.is_some() && alone.sublayer.is_some());
     assert_eq!(answers(&Union::new(vec![Probe::new(3)]).unwrap()), alone);
+    assert_eq!(answers(&&Probe::new(3)), alone);
     let nested = Union::new(vec![Any::Union(
         Union::new(vec![Any::Probe(Probe::new(3))]).unwrap(),
     )]);

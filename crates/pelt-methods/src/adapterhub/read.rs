@@ -96,7 +96,7 @@ pub fn load(json: &Value, target: &Target<'_>) -> Result<Loaded, MethodError> {
 }
 
 /// What the configuration says about the base model.
-fn check_description(json: &Value, target: &Target<'_>) -> Result<(), MethodError> {
+pub(super) fn check_description(json: &Value, target: &Target<'_>) -> Result<(), MethodError> {
     if let Some(made_for) = json.get("model_type").and_then(Value::as_str) {
         let family = match made_for {
             "xlm-roberta" | "camembert" => "roberta",

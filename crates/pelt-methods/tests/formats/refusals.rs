@@ -232,7 +232,7 @@ fn folders_that_are_no_adapters_say_what_is_missing() {
     let refusal = || load(folder.path(), &shape, "bert").unwrap_err().to_string();
     assert_says(&refusal(), &["no adapter_config.json"]);
     std::fs::write(folder.path().join("adapter_fusion_config.json"), "{}").unwrap();
-    assert_says(&refusal(), &["AdapterFusion is not supported"]);
+    assert_says(&refusal(), &["this is an AdapterFusion"]);
     std::fs::write(folder.path().join("adapter_config.json"), "{").unwrap();
     assert_says(&refusal(), &["not a JSON file"]);
     let config = Folder::of("adapters/bert_cls_lora").config;
