@@ -174,6 +174,9 @@ pub struct EvaluateArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub columns: ColumnArgs,
+    /// Layers, from 0, in which the run's method does nothing (AdapterDrop), e.g. 0,2.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    pub skip_layers: Vec<usize>,
     /// Rows of a batch.
     #[arg(long, default_value_t = 32, value_name = "N")]
     pub batch_size: usize,
@@ -193,6 +196,9 @@ pub struct PredictArgs {
     /// One text a line, or two with a tab between them; default: standard input.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Layers, from 0, in which the run's method does nothing (AdapterDrop), e.g. 0,2.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    pub skip_layers: Vec<usize>,
     /// Rows of a batch.
     #[arg(long, default_value_t = 32, value_name = "N")]
     pub batch_size: usize,

@@ -18,7 +18,7 @@ use pelt_tensors::{HostIntTensor, HostTensor, TensorFiles, write_safetensors};
 
 use crate::args::{ForwardArgs, StackedLoraChoice, StackedParallelChoice};
 use crate::device::device;
-use crate::model::Base;
+use crate::model::{self, Base};
 use crate::run_folder::{self, RUN_FILE};
 
 pub fn run(args: &ForwardArgs) -> Result<()> {
@@ -60,11 +60,7 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
     } else if head.is_none() {
         head = model_head(&base.checkpoint)?;
     }
-    let layers = encoder.shape().layers;
-    if let Some(layer) = args.skip_layers.iter().find(|layer| **layer >= layers) {
-        bail!("--skip-layers has layer {layer}, but the model has {layers} layers, from 0");
-    }
-    let pass = Pass::evaluate().skipping(args.skip_layers.iter().copied());
+    let pass = Pass::evaluate().skipping(model::skipped_layers(&args.skip_layers, &base)?);
     let hidden = encoder.forward(&inputs.batch, &adapter, RowsRead::All, &pass)?;
     let first = first_rows(&hidden);
     let pooled = encoder.pool(&first, &adapter, &pass);

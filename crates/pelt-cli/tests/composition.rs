@@ -146,3 +146,54 @@ fn fused_adapters_are_the_references() {
         );
     }
 }
+
+#[test]
+fn every_command_skips_the_same_layers() {
+    let scene = Scene::new();
+    scene.succeeds(
+        "train --model bert --train-file train.tsv --validation-file dev.tsv --method lora --epochs 2 \
+         --lr 1e-2 --max-length 32 --out run",
+    );
+    scene.write_integers(
+        "in.safetensors",
+        &[
+            ("input_ids", &[1, 3], &[2, 10, 3]),
+            ("attention_mask", &[1, 3], &[1, 1, 1]),
+        ],
+    );
+    let negative = |skipped: &str| {
+        let forward =
+            "forward --model bert --adapter run --inputs in.safetensors --output out.safetensors";
+        scene.succeeds(&format!("{forward} {skipped}"));
+        let logits = scene.tensors("out.safetensors")["logits"].values.clone();
+        let odds = f64::from(logits[0] - logits[1]).exp();
+        // Prediction folds LoRA into the projections, which has to be left out there too.
+        let predict = format!("predict --run run --model bert {skipped}");
+        let predicted = scene.pelt_with_input(&predict, "bad\n");
+        let found = predicted.json_lines()[0]["probabilities"]["negative"].as_f64();
+        assert!(
+            (found.unwrap() - odds / (1.0 + odds)).abs() < 1e-5,
+            "{skipped}"
+        );
+        found.unwrap()
+    };
+    let all = [
+        negative(""),
+        negative("--skip-layers 1"),
+        negative("--skip-layers 0,1"),
+    ];
+    assert!(
+        all[0] != all[1] && all[1] != all[2] && all[0] != all[2],
+        "{all:?}"
+    );
+    let evaluate = "evaluate --run run --model bert --file dev.tsv --json";
+    let loss =
+        |skipped: &str| scene.succeeds(&format!("{evaluate} {skipped}")).json()["loss"].clone();
+    assert_ne!(loss(""), loss("--skip-layers 0,1"));
+    for command in [evaluate, "predict --run run --model bert"] {
+        scene.refuses(
+            &format!("{command} --skip-layers 2"),
+            &["--skip-layers has layer 2"],
+        );
+    }
+}

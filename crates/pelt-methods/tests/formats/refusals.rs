@@ -102,6 +102,9 @@ fn what_adapterhub_can_and_we_cannot_is_named() {
             "a way to combine",
         ),
         ("bert_cls_lora", "use_dora", json!(true), "DoRA"),
+        ("bert_cls_ia3", "use_dora", json!(true), "DoRA"),
+        ("bert_cls_ia3", "r", json!(2), "more than one column"),
+        ("bert_cls_ia3", "dropout", json!(0.1), "dropout"),
         ("bert_cls_lora", "vera_d", json!(0.1), "VeRA"),
         ("bert_cls_lora", "architecture", json!("reft"), "reft"),
         (
