@@ -8,7 +8,10 @@ use pelt_hooks::{
 };
 use pelt_ops::{LayerNorm, Linear, Narrow, dropout, gate};
 
-use crate::{BottleneckConfig, InitWeights, NonLinearity, ResidualBeforeLn, Scaling};
+use crate::{
+    AdapterLinear, BottleneckConfig, InitWeights, NonLinearity, PhmLinear, ResidualBeforeLn,
+    Scaling,
+};
 
 /// ε of the norms that an adapter brings along.
 const EPSILON: f64 = 1e-5;
@@ -19,9 +22,9 @@ pub struct BottleneckBlock {
     /// A norm on `z` before the down-projection, trained; only with `ln_before`.
     pub norm_before: Option<LayerNorm>,
     /// `d -> m`, trained.
-    pub down: Linear,
+    pub down: AdapterLinear,
     /// `m -> d`, trained.
-    pub up: Linear,
+    pub up: AdapterLinear,
     /// A norm on `u`, trained; only with `ln_after`.
     pub norm_after: Option<LayerNorm>,
     /// `s`, `[1]`, trained; only with `scaling = "learned"`.
@@ -65,6 +68,16 @@ impl BottleneckBlock {
             InitWeights::MamAdapter if up => constant(shape, 0.0, device),
             InitWeights::MamAdapter => uniform(shape, 1.0 / (d as f64).sqrt(), device),
         };
+        let linear = |shape: [usize; 2], up: bool| match config.phm_layer {
+            true => {
+                let (n, k) = (config.phm_dim, config.phm_rank);
+                AdapterLinear::Phm(PhmLinear::new(shape, n, k, device))
+            }
+            false => AdapterLinear::Dense(Linear {
+                weight: weight(shape, up),
+                bias: constant([shape[1]], 0.0, device),
+            }),
+        };
         let norm = || LayerNorm {
             weight: constant([d], 1.0, device),
             bias: constant([d], 0.0, device),
@@ -72,14 +85,8 @@ impl BottleneckBlock {
         };
         Self {
             norm_before: config.ln_before.then(norm),
-            down: Linear {
-                weight: weight([d, width], false),
-                bias: constant([width], 0.0, device),
-            },
-            up: Linear {
-                weight: weight([width, d], true),
-                bias: constant([d], 0.0, device),
-            },
+            down: linear([d, width], false),
+            up: linear([width, d], true),
             norm_after: config.ln_after.then(norm),
             learned_scaling: match config.scaling {
                 Scaling::Learned => Some(constant([1], 1.0, device)),
@@ -104,22 +111,43 @@ impl BottleneckBlock {
         }
     }
 
-    /// `u`, without norm and residual.
+    /// Whether the block reads the sub-layer's input beside it, instead of its output.
+    pub fn is_parallel(&self) -> bool {
+        self.source == Source::Parallel
+    }
+
+    /// `u`, without norm and residual. `rule` is what the projections share, where they are sums of Kronecker products.
     ///
     /// # Shapes
     /// `[rows, d]` to `[rows, d]`.
-    pub fn forward(&self, z: &Hidden, pass: &Pass) -> Tensor<2> {
+    ///
+    /// # Panics
+    /// Where such a rule is needed and missing.
+    pub fn forward(&self, z: &Hidden, rule: Option<&Tensor<3>>, pass: &Pass) -> Tensor<2> {
+        let gate = self.gate.as_ref().map(|weights| gate(weights, z, pass));
+        let u = self.up(z, rule, gate);
+        dropout(u, self.dropout, pass.dropout_key())
+    }
+
+    /// `s (φ(z W_down + b_down) W_up + b_up)`, times a gate per sequence where there is one.
+    pub(crate) fn up(
+        &self,
+        z: &Hidden,
+        rule: Option<&Tensor<3>>,
+        gate: Option<Tensor<2>>,
+    ) -> Tensor<2> {
         let input = match &self.norm_before {
             Some(norm) => norm.forward(z.values.clone()),
             None => z.values.clone(),
         };
-        let gate = self.gate.as_ref().map(|weights| gate(weights, z, pass));
-        let mut u = match self.non_linearity {
+        let u = match self.non_linearity {
             NonLinearity::Relu => {
+                let (down, down_bias) = self.down.tensors(rule);
+                let (up, up_bias) = self.up.tensors(rule);
                 let network = Narrow {
-                    down: self.down.weight.val(),
-                    up: self.up.weight.val(),
-                    biases: Some((self.down.bias.val(), self.up.bias.val())),
+                    down,
+                    up,
+                    biases: Some((down_bias, up_bias)),
                     relu: true,
                     scale: self.fixed_scaling,
                     gate: gate.map(|gate| (gate, &z.packing)),
@@ -127,8 +155,8 @@ impl BottleneckBlock {
                 network.forward(input)
             }
             other => {
-                let inner = other.forward(self.down.forward(input));
-                let u = self.up.forward(inner) * self.fixed_scaling;
+                let inner = other.forward(self.down.forward(input, rule));
+                let u = self.up.forward(inner, rule) * self.fixed_scaling;
                 match gate {
                     Some(gate) => u * z.packing.spread(gate),
                     None => u,
@@ -136,36 +164,55 @@ impl BottleneckBlock {
             }
         };
         // Scaling, gate and dropout all multiply, so their order is free.
-        if let Some(scaling) = &self.learned_scaling {
-            u = u * scaling.val().unsqueeze();
+        match &self.learned_scaling {
+            Some(scaling) => u * scaling.val().unsqueeze(),
+            None => u,
         }
-        dropout(u, self.dropout, pass.dropout_key())
+    }
+
+    /// `z`: what the block reads.
+    pub(crate) fn source(&self, states: &SublayerStates<'_>) -> Hidden {
+        let h = &states.output.values;
+        let x = states.residual;
+        Hidden {
+            values: match self.source {
+                Source::Output => h.clone(),
+                Source::Normed => (states.norm)(h.clone() + x.clone()),
+                Source::Parallel => x.clone(),
+            },
+            packing: states.output.packing.clone(),
+        }
+    }
+
+    /// What the block's residual adds beyond `h`, which the encoder adds to every contribution.
+    pub(crate) fn excess(&self, states: &SublayerStates<'_>, z: &Hidden) -> Option<Tensor<2>> {
+        match (self.residual, self.source) {
+            (ResidualBeforeLn::Output, _) | (_, Source::Parallel) => None,
+            (ResidualBeforeLn::AdapterInput, Source::Output) => None,
+            (ResidualBeforeLn::AdapterInput, Source::Normed) => {
+                Some(z.values.clone() - states.output.values.clone())
+            }
+            (ResidualBeforeLn::Sum, _) => Some(states.residual.clone()),
+        }
     }
 
     /// What has to be added to the sub-layer's output `h`, so that `LN(h + contribution + x)` is the adapted result.
-    pub fn contribution(&self, states: &SublayerStates<'_>, pass: &Pass) -> Tensor<2> {
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn contribution(
+        &self,
+        states: &SublayerStates<'_>,
+        rule: Option<&Tensor<3>>,
+        pass: &Pass,
+    ) -> Tensor<2> {
         let h = &states.output.values;
-        let x = states.residual;
-        let z = match self.source {
-            Source::Output => h.clone(),
-            Source::Normed => (states.norm)(h.clone() + x.clone()),
-            Source::Parallel => x.clone(),
-        };
-        let z = Hidden {
-            values: z,
-            packing: states.output.packing.clone(),
-        };
-        let u = self.forward(&z, pass);
+        let z = self.source(states);
+        let u = self.forward(&z, rule, pass);
         if self.source == Source::Parallel {
             return self.normed(u);
         }
-        // The encoder adds `h` to what is returned; `excess` is the adapter's residual beyond it.
-        let excess = match (self.residual, self.source) {
-            (ResidualBeforeLn::Output, _) => None,
-            (ResidualBeforeLn::AdapterInput, Source::Output) => None,
-            (ResidualBeforeLn::AdapterInput, _) => Some(z.values - h.clone()),
-            (ResidualBeforeLn::Sum, _) => Some(x.clone()),
-        };
+        let excess = self.excess(states, &z);
         if self.residual_before_norm_after && self.norm_after.is_some() {
             let residual = match excess {
                 Some(excess) => h.clone() + excess,
@@ -191,12 +238,8 @@ impl BottleneckBlock {
     /// With `ln_before` AdapterHub's files hold that norm twice, under `adapter_norm_before` and as the first element of
     /// `adapter_down`: both names are given, with the same parameter.
     pub fn named_params(&self, path: &str) -> Vec<NamedParam> {
-        let linear = |name: &str, linear: &Linear| {
-            [
-                NamedParam::transposed(format!("{path}.{name}.weight"), &linear.weight),
-                NamedParam::new(format!("{path}.{name}.bias"), &linear.bias),
-            ]
-        };
+        let linear =
+            |name: &str, linear: &AdapterLinear| linear.named_params(&format!("{path}.{name}"));
         let norm = |name: &str, norm: &LayerNorm| {
             [
                 NamedParam::new(format!("{path}.{name}.weight"), &norm.weight),

@@ -1,9 +1,10 @@
 //! Adapters at the sub-layers of an encoder.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use pelt_hooks::{
-    ADAPTER, EncoderHooks, Method, NamedParam, Pass, Sublayer, SublayerSite, SublayerStates,
+    ADAPTER, EncoderHooks, Method, NamedParam, Pass, ProjectionDelta, Reads, Sublayer,
+    SublayerSite, SublayerStates,
 };
 
 use crate::BottleneckBlock;
@@ -13,6 +14,8 @@ use crate::BottleneckBlock;
 pub struct Bottleneck {
     /// The adapters of every layer; nothing in layers that are left out.
     pub layers: Vec<BottleneckLayer>,
+    /// What all projections share, `[n, n, n]`, trained; only with `phm_layer`.
+    pub phm_rule: Option<Param<Tensor<3>>>,
 }
 
 /// The adapters of one layer.
@@ -22,6 +25,14 @@ pub struct BottleneckLayer {
     pub attention: Option<BottleneckBlock>,
     /// At the feed-forward sub-layer.
     pub feed_forward: Option<BottleneckBlock>,
+}
+
+impl BottleneckLayer {
+    fn blocks_mut(&mut self) -> impl Iterator<Item = &mut BottleneckBlock> {
+        [&mut self.attention, &mut self.feed_forward]
+            .into_iter()
+            .flatten()
+    }
 }
 
 impl Bottleneck {
@@ -36,13 +47,22 @@ impl Bottleneck {
 }
 
 impl EncoderHooks for Bottleneck {
+    fn sublayer_reads(&self, site: SublayerSite) -> Reads {
+        match self.block(site) {
+            Some(block) if block.is_parallel() => Reads::Input,
+            _ => Reads::Output,
+        }
+    }
+
     fn sublayer(
         &self,
         site: SublayerSite,
         states: &SublayerStates<'_>,
         pass: &Pass,
     ) -> Option<Tensor<2>> {
-        Some(self.block(site)?.contribution(states, pass))
+        let block = self.block(site)?;
+        let rule = self.phm_rule.as_ref().map(|rule| rule.val());
+        Some(block.contribution(states, rule.as_ref(), pass))
     }
 
     /// A gate averages over all rows of `z`.
@@ -70,6 +90,22 @@ impl Method for Bottleneck {
                 }
             }
         }
+        if let Some(rule) = &self.phm_rule {
+            let name = format!("shared_parameters.{ADAPTER}.phm_rule");
+            params.push(NamedParam::new(name, rule));
+        }
         params
+    }
+
+    /// Sums of Kronecker products are computed once and not in every pass.
+    fn for_inference(mut self) -> (Self, Vec<ProjectionDelta>) {
+        if let Some(rule) = self.phm_rule.take() {
+            let rule = rule.val();
+            for block in self.layers.iter_mut().flat_map(BottleneckLayer::blocks_mut) {
+                block.down = block.down.clone().into_dense(&rule);
+                block.up = block.up.clone().into_dense(&rule);
+            }
+        }
+        (self, Vec::new())
     }
 }

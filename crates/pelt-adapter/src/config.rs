@@ -4,6 +4,7 @@ use burn::tensor::Device;
 use pelt_hooks::{ConfigError, EncoderShape};
 use serde::{Deserialize, Serialize};
 
+use crate::phm::new_rule;
 use crate::reduction::{OTHER_LAYERS, bottleneck_width};
 use crate::{
     Bottleneck, BottleneckBlock, BottleneckLayer, InitWeights, NonLinearity, ReductionFactor,
@@ -52,6 +53,13 @@ pub struct BottleneckConfig {
     pub use_gating: bool,
     /// How the projections start. Default `bert`.
     pub init_weights: InitWeights,
+    /// Whether the projections are sums of Kronecker products with a rule that all of them share (Compacter). They start
+    /// in their own way, whatever `init_weights` says. Default false.
+    pub phm_layer: bool,
+    /// Number `n` of such products; it divides the widths of the model and of the bottleneck. Default 4.
+    pub phm_dim: usize,
+    /// Rank of each product's second factor. Default 1.
+    pub phm_rank: usize,
     /// Layers without adapters, from 0. Default none.
     pub leave_out: Vec<usize>,
 }
@@ -81,6 +89,9 @@ impl BottleneckConfig {
             dropout: 0.0,
             use_gating: false,
             init_weights: InitWeights::Bert,
+            phm_layer: false,
+            phm_dim: 4,
+            phm_rank: 1,
             leave_out: Vec::new(),
         }
     }
@@ -113,6 +124,26 @@ impl BottleneckConfig {
         Self {
             scaling: Scaling::Learned,
             ..Self::par_bn()
+        }
+    }
+
+    /// Compacter (arXiv 2106.04647): [`double_seq_bn`](Self::double_seq_bn) with GELU, a narrower bottleneck, and
+    /// projections that are sums of Kronecker products.
+    pub fn compacter() -> Self {
+        Self {
+            reduction_factor: ReductionFactor::Everywhere(32.0),
+            non_linearity: NonLinearity::Gelu,
+            phm_layer: true,
+            ..Self::double_seq_bn()
+        }
+    }
+
+    /// Compacter++: the same behind the feed-forward block only, placed as in [`seq_bn`](Self::seq_bn).
+    pub fn compacter_pp() -> Self {
+        Self {
+            mh_adapter: false,
+            original_ln_before: true,
+            ..Self::compacter()
         }
     }
 
@@ -162,7 +193,35 @@ impl BottleneckConfig {
             let expected = "a list that leaves at least one layer adapted";
             return error("leave_out", expected, "every layer".into());
         }
-        self.validate_reduction(shape)
+        self.validate_reduction(shape)?;
+        match self.phm_layer {
+            true => self.validate_phm(shape),
+            false => Ok(()),
+        }
+    }
+
+    fn validate_phm(&self, shape: &EncoderShape) -> Result<(), ConfigError> {
+        let (d, n) = (shape.hidden_size, self.phm_dim);
+        if n == 0 || !d.is_multiple_of(n) {
+            let expected = format!("a divisor of the hidden size {d}");
+            return Err(ConfigError::new(METHOD, "phm_dim", expected, n));
+        }
+        if self.phm_rank == 0 || self.phm_rank > d / n {
+            let expected = format!("from 1 to {}", d / n);
+            let found = self.phm_rank;
+            return Err(ConfigError::new(METHOD, "phm_rank", expected, found));
+        }
+        for layer in self.adapted_layers(shape) {
+            let factor = self.reduction_factor.of_layer(layer);
+            match factor.map(|factor| bottleneck_width(d, factor)) {
+                Some(width) if !width.is_multiple_of(n) => {
+                    let expected = format!("a divisor of the bottleneck's width {width}");
+                    return Err(ConfigError::new(METHOD, "phm_dim", expected, n));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn validate_reduction(&self, shape: &EncoderShape) -> Result<(), ConfigError> {
@@ -224,6 +283,7 @@ impl BottleneckConfig {
         });
         Ok(Bottleneck {
             layers: layers.collect(),
+            phm_rule: self.phm_layer.then(|| new_rule(self.phm_dim, device)),
         })
     }
 

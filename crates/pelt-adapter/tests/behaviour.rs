@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use pelt_adapter::{
-    Bottleneck, BottleneckConfig, InitWeights, NonLinearity, ReductionFactor, ResidualBeforeLn,
-    Scaling,
+    AdapterLinear, Bottleneck, BottleneckConfig, InitWeights, NonLinearity, ReductionFactor,
+    ResidualBeforeLn, Scaling,
 };
 use pelt_hooks::{
     EncoderHooks, EncoderShape, Gate, Hidden, Method, Packing, Pass, Sublayer, SublayerSite,
     SublayerStates,
 };
+use pelt_ops::Linear;
 
 const TINY: EncoderShape = EncoderShape {
     layers: 2,
@@ -60,9 +61,20 @@ fn known(config: BottleneckConfig) -> Bottleneck {
             .into_iter()
             .flatten()
         {
-            block.down.weight = Param::from_tensor(Tensor::from_data([[1.0], [1.0]], &device));
-            block.up.weight = Param::from_tensor(Tensor::from_data([[1.0, -2.0]], &device));
-            block.up.bias = Param::from_tensor(Tensor::from_data([0.5, 0.0], &device));
+            let linear = |weight: Tensor<2>, bias: Tensor<1>| {
+                AdapterLinear::Dense(Linear {
+                    weight: Param::from_tensor(weight),
+                    bias: Param::from_tensor(bias),
+                })
+            };
+            block.down = linear(
+                Tensor::from_data([[1.0], [1.0]], &device),
+                Tensor::zeros([1], &device),
+            );
+            block.up = linear(
+                Tensor::from_data([[1.0, -2.0]], &device),
+                Tensor::from_data([0.5, 0.0], &device),
+            );
         }
     }
     method
@@ -342,10 +354,11 @@ fn initial_values_follow_the_setting() {
     let largest = |config: &BottleneckConfig| {
         let method = config.init(&shape, &Device::flex()).unwrap();
         let block = method.layers[0].feed_forward.as_ref().unwrap();
-        let of = |weight: &Param<Tensor<2>>| weight.val().abs().max().into_scalar::<f32>();
-        let biases = block.down.bias.val().abs().sum() + block.up.bias.val().abs().sum();
+        let of = |weight: Tensor<2>| weight.abs().max().into_scalar::<f32>();
+        let (down, up) = (block.down.tensors(None), block.up.tensors(None));
+        let biases = down.1.abs().sum() + up.1.abs().sum();
         assert_eq!(biases.into_scalar::<f32>(), 0.0);
-        (of(&block.down.weight), of(&block.up.weight))
+        (of(down.0), of(up.0))
     };
     let with = |init_weights| BottleneckConfig {
         init_weights,
@@ -427,4 +440,37 @@ fn counts_for_bert_base_are_the_published_ones() {
     assert_eq!(count(BottleneckConfig::double_seq_bn()), 1_789_056);
     assert_eq!(count(BottleneckConfig::par_bn()), 7_091_712);
     assert_eq!(count(BottleneckConfig::scaled_par_bn()), 7_091_724);
+}
+
+#[test]
+fn compacters_products_must_divide_both_widths() {
+    let shape = EncoderShape {
+        hidden_size: 64,
+        ..TINY
+    };
+    let message = |change: fn(&mut BottleneckConfig)| {
+        let mut config = BottleneckConfig::compacter();
+        config.reduction_factor = ReductionFactor::Everywhere(8.0);
+        change(&mut config);
+        let error = config.validate(&shape).err();
+        error.map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert_eq!(message(|_| ()), "");
+    assert!(message(|c| c.phm_dim = 3).contains("phm_dim must be a divisor of the hidden size 64"));
+    assert!(message(|c| c.phm_dim = 16).contains("bottleneck's width 8"));
+    assert!(message(|c| c.phm_rank = 17).contains("phm_rank must be from 1 to 16"));
+    assert!(message(|c| c.phm_dim = 0).contains("phm_dim"));
+}
+
+#[test]
+fn compacters_layers_share_one_rule() {
+    let count = |config: BottleneckConfig| {
+        let method = config.init(&BERT_BASE, &Device::flex()).unwrap();
+        let rules = method.named_params().into_iter();
+        let rules = rules.filter(|param| param.name.ends_with("phm_rule"));
+        assert_eq!(rules.count(), 1);
+        method.num_params()
+    };
+    assert_eq!(count(BottleneckConfig::compacter()), 57_088);
+    assert_eq!(count(BottleneckConfig::compacter_pp()), 28_576);
 }

@@ -133,6 +133,9 @@ pub struct TrainArgs {
     /// Stop after N evaluations without a better score.
     #[arg(long, value_name = "N")]
     pub patience: Option<usize>,
+    /// In every step, train without the method in a random number of leading layers (AdapterDrop).
+    #[arg(long)]
+    pub adapter_drop: bool,
     /// Save a checkpoint every STEPS steps instead of every epoch.
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<usize>,
@@ -171,6 +174,9 @@ pub struct EvaluateArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub columns: ColumnArgs,
+    /// Layers, from 0, in which the run's method does nothing (AdapterDrop), e.g. 0,2.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    pub skip_layers: Vec<usize>,
     /// Rows of a batch.
     #[arg(long, default_value_t = 32, value_name = "N")]
     pub batch_size: usize,
@@ -190,6 +196,9 @@ pub struct PredictArgs {
     /// One text a line, or two with a tab between them; default: standard input.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Layers, from 0, in which the run's method does nothing (AdapterDrop), e.g. 0,2.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    pub skip_layers: Vec<usize>,
     /// Rows of a batch.
     #[arg(long, default_value_t = 32, value_name = "N")]
     pub batch_size: usize,
@@ -232,9 +241,22 @@ pub struct ForwardArgs {
     /// Folder of the pretrained encoder.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Folder of an adapter (AdapterHub, PEFT or a finished run).
+    /// Folder of an adapter (AdapterHub, PEFT or a finished run). Several are put on top of one another, the first one at
+    /// the bottom.
     #[arg(long, value_name = "DIR")]
     pub adapter: Vec<PathBuf>,
+    /// How LoRAs in a stack follow one another.
+    #[arg(long, value_enum, default_value_t = StackedLoraChoice::Composed)]
+    pub stacked_lora: StackedLoraChoice,
+    /// How parallel adapters in a stack follow one another.
+    #[arg(long, value_enum, default_value_t = StackedParallelChoice::Sum)]
+    pub stacked_parallel: StackedParallelChoice,
+    /// Folder of an AdapterFusion of the adapters, which are then mixed instead of stacked.
+    #[arg(long, value_name = "DIR", requires = "adapter")]
+    pub fusion: Option<PathBuf>,
+    /// Layers, from 0, in which adapters do nothing (AdapterDrop), e.g. 0,2.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    pub skip_layers: Vec<usize>,
     /// Folder of a task head: a model, or an adapter saved with its head. Default: the adapter's, else the model's own.
     #[arg(long, value_name = "DIR")]
     pub head: Option<PathBuf>,
@@ -244,6 +266,22 @@ pub struct ForwardArgs {
     /// Written: `last_hidden_state`, and `pooler_output` and `logits` where there are any.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StackedLoraChoice {
+    /// Each reads what the one below gives, as in the `adapters` library.
+    Composed,
+    /// All read the projection's input, and their results are added.
+    Sum,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StackedParallelChoice {
+    /// Their results are added.
+    Sum,
+    /// The last one's result counts, as in the `adapters` library.
+    Last,
 }
 
 #[derive(Debug, Args)]

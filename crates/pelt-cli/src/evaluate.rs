@@ -34,7 +34,9 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     };
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, None)?;
-    let run = run_folder::load(&args.run, record, &base, &args.model)?;
+    let skipped = model::skipped_layers(&args.skip_layers, &base)?;
+    let mut run = run_folder::load(&args.run, record, &base, &args.model)?;
+    run.model = run.model.skipping(skipped);
     let mut shown = Vec::new();
     for set in &sets {
         ensure!(

@@ -1,30 +1,38 @@
 //! `pelt forward`: one padded batch through a model, for comparison with other implementations.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Tensor;
-use pelt_encoder::{Architecture, Checkpoint, Head, HeadConfig, HeadKind, RowsRead, first_rows};
-use pelt_hooks::{Hidden, PackedBatch, Packing, Pass, Sequence};
-use pelt_methods::{Adapter, AdapterConfig, LoadedHead};
+use pelt_encoder::{
+    Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, RowsRead, first_rows,
+};
+use pelt_hooks::{EncoderHooks, Hidden, PackedBatch, Packing, Pass, Sequence};
+use pelt_methods::{
+    Adapter, AdapterConfig, Fusion, Level, LoadedHead, StackRules, StackedLora, StackedParallel,
+};
 use pelt_tensors::{HostIntTensor, HostTensor, TensorFiles, write_safetensors};
 
-use crate::args::ForwardArgs;
+use crate::args::{ForwardArgs, StackedLoraChoice, StackedParallelChoice};
 use crate::device::device;
-use crate::model::Base;
+use crate::model::{self, Base};
 use crate::run_folder::{self, RUN_FILE};
 
 pub fn run(args: &ForwardArgs) -> Result<()> {
     let inputs = Inputs::read(&args.inputs)?;
     let base = Base::open(&args.model, None)?;
-    let (encoder, adapter, mut head) = match args.adapter.as_slice() {
+    let (encoder, adapter, mut head): Prepared = match args.adapter.as_slice() {
         [] => {
             let none = AdapterConfig { parts: Vec::new() };
             let none = none.init(base.encoder.shape(), &device(), &|_| None)?;
-            (Arc::clone(&base.encoder), none, None)
+            (Arc::clone(&base.encoder), Box::new(none), None)
+        }
+        folders if args.fusion.is_some() => {
+            let (fusion, head) = load_fused(folders, args, &base)?;
+            (Arc::clone(&base.encoder), Box::new(fusion), head)
         }
         [folder] if folder.join(RUN_FILE).exists() => {
             let record = run_folder::read_record(folder)?;
@@ -33,25 +41,26 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
                 .valid();
             (
                 Arc::new(model.encoder().clone()),
-                model.method,
+                Box::new(model.method),
                 Some(model.head),
             )
         }
         [folder] => {
-            let (adapter, head) = load_adapter(folder, &base)?;
-            (Arc::clone(&base.encoder), adapter, head)
+            let (level, head) = load_adapter(folder, &base)?;
+            (Arc::clone(&base.encoder), Box::new(level.adapter), head)
         }
-        [_, _, ..] => bail!(
-            "--adapter was given {} times, but stacks of adapters are not supported",
-            args.adapter.len()
-        ),
+        folders => {
+            let (adapter, head) = load_stack(folders, args, &base)?;
+            (Arc::clone(&base.encoder), Box::new(adapter), head)
+        }
     };
+    let adapter: &dyn EncoderHooks = &*adapter;
     if let Some(folder) = &args.head {
         head = Some(head_from(folder, &base)?);
     } else if head.is_none() {
         head = model_head(&base.checkpoint)?;
     }
-    let pass = Pass::evaluate();
+    let pass = Pass::evaluate().skipping(model::skipped_layers(&args.skip_layers, &base)?);
     let hidden = encoder.forward(&inputs.batch, &adapter, RowsRead::All, &pass)?;
     let first = first_rows(&hidden);
     let pooled = encoder.pool(&first, &adapter, &pass);
@@ -72,6 +81,9 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
     out.insert("last_hidden_state".to_string(), padded(hidden, longest)?);
     Ok(write_safetensors(&args.output, &out, &BTreeMap::new())?)
 }
+
+/// What is run: an encoder, what contributes to it, and a head.
+type Prepared = (Arc<Encoder>, Box<dyn EncoderHooks>, Option<Head>);
 
 /// A padded batch from a file, packed.
 struct Inputs {
@@ -142,7 +154,7 @@ impl Inputs {
     }
 }
 
-fn load_adapter(folder: &Path, base: &Base) -> Result<(Adapter, Option<Head>)> {
+fn load_adapter(folder: &Path, base: &Base) -> Result<(Level, Option<Head>)> {
     let model_type = base.config().architecture.name();
     let frozen = |name: &str| base.checkpoint.tensor(name).ok().map(|t| t.values);
     let loaded = pelt_methods::load(folder, base.encoder.shape(), model_type, &device(), &frozen)?;
@@ -150,7 +162,80 @@ fn load_adapter(folder: &Path, base: &Base) -> Result<(Adapter, Option<Head>)> {
         Some(head) => Some(head_of(head, &loaded.name, base, folder)?),
         None => None,
     };
-    Ok((loaded.adapter, head))
+    let level = Level {
+        name: loaded.name,
+        config: loaded.config,
+        adapter: loaded.adapter,
+    };
+    Ok((level, head))
+}
+
+/// Several adapters, with the head of the last one that has a head.
+fn load_levels(
+    folders: &[PathBuf],
+    args: &ForwardArgs,
+    base: &Base,
+) -> Result<(Vec<Level>, Option<Head>)> {
+    let (mut levels, mut head) = (Vec::with_capacity(folders.len()), None);
+    for folder in folders {
+        let (level, own_head) = match folder.join(RUN_FILE).exists() {
+            true => {
+                let record = run_folder::read_record(folder)?;
+                let tuning = record.config.tuning.clone();
+                ensure!(
+                    !tuning.tunes_encoder(),
+                    "{}: the run trained the encoder itself, which cannot be combined with adapters",
+                    folder.display()
+                );
+                let model = run_folder::load(folder, record, base, &args.model)?.model;
+                let level = Level {
+                    name: "run".into(),
+                    config: tuning.adapter(),
+                    adapter: model.method,
+                };
+                (level, Some(model.head))
+            }
+            false => load_adapter(folder, base)?,
+        };
+        levels.push(level);
+        head = own_head.or(head);
+    }
+    Ok((levels, head))
+}
+
+/// The fusion of several adapters.
+fn load_fused(
+    folders: &[PathBuf],
+    args: &ForwardArgs,
+    base: &Base,
+) -> Result<(Fusion, Option<Head>)> {
+    let (levels, head) = load_levels(folders, args, base)?;
+    let folder = args.fusion.as_ref().context("there is no --fusion")?;
+    let model_type = base.config().architecture.name();
+    let shape = base.encoder.shape();
+    let loaded = pelt_methods::load_fusion(folder, levels, shape, model_type, &device())?;
+    Ok((loaded.fusion, head))
+}
+
+/// Several adapters on top of one another.
+fn load_stack(
+    folders: &[PathBuf],
+    args: &ForwardArgs,
+    base: &Base,
+) -> Result<(Adapter, Option<Head>)> {
+    let (levels, head) = load_levels(folders, args, base)?;
+    let rules = StackRules {
+        lora: match args.stacked_lora {
+            StackedLoraChoice::Composed => StackedLora::Composed,
+            StackedLoraChoice::Sum => StackedLora::Sum,
+        },
+        parallel: match args.stacked_parallel {
+            StackedParallelChoice::Sum => StackedParallel::Sum,
+            StackedParallelChoice::Last => StackedParallel::Last,
+        },
+    };
+    let adapter = pelt_methods::stack(levels, rules, base.encoder.shape())?;
+    Ok((adapter, head))
 }
 
 /// The head in a folder: that of an adapter, or of a model.

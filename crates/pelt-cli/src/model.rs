@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 use pelt_data::Tokenizer;
 use pelt_encoder::{Architecture, Checkpoint, Encoder, EncoderConfig, Head, HeadConfig, HeadKind};
@@ -105,4 +105,13 @@ pub fn absolute(path: &Path) -> Result<String> {
     let absolute = std::path::absolute(path)
         .with_context(|| format!("{}: cannot be made absolute", path.display()))?;
     Ok(absolute.display().to_string())
+}
+
+/// Layers that are skipped, of which the model must have all.
+pub fn skipped_layers(layers: &[usize], base: &Base) -> Result<Vec<usize>> {
+    let count = base.encoder.shape().layers;
+    if let Some(layer) = layers.iter().find(|layer| **layer >= count) {
+        bail!("--skip-layers has layer {layer}, but the model has {count} layers, from 0");
+    }
+    Ok(layers.to_vec())
 }

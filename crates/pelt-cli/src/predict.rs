@@ -32,7 +32,9 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, None)?;
     let record = run_folder::read_record(&args.run)?;
-    let run = run_folder::load(&args.run, record, &base, &args.model)?;
+    let skipped = model::skipped_layers(&args.skip_layers, &base)?;
+    let mut run = run_folder::load(&args.run, record, &base, &args.model)?;
+    run.model = run.model.skipping(skipped);
     let mut output = BufWriter::new(std::io::stdout().lock());
     let mut line_number = 0;
     loop {

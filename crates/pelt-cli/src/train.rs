@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail, ensure};
 use burn::module::Module;
 use pelt_data::{Card, Target, TextDataset, fingerprint};
-use pelt_train::{EvaluateEvery, PeftModel, TrainConfig, Trainer};
+use pelt_train::{AdapterDrop, EvaluateEvery, PeftModel, TrainConfig, Trainer};
 
 use crate::args::TrainArgs;
 use crate::data::{self, Tokenised};
@@ -26,6 +26,11 @@ pub fn run(args: TrainArgs) -> Result<()> {
             "--dropout must be in [0, 1), but is {p}"
         );
     }
+    ensure!(
+        !args.adapter_drop || !tuning.tunes_encoder(),
+        "--adapter-drop leaves a method out of layers, but {} trains the encoder itself",
+        args.method
+    );
     let rows = Rows::read(&args)?;
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, args.dropout)?;
@@ -188,6 +193,10 @@ fn train_config(args: &TrainArgs) -> TrainConfig {
             .map_or(EvaluateEvery::Epoch, EvaluateEvery::Steps),
         patience: args.patience,
         checkpoint_every: args.checkpoint_every,
+        adapter_drop: match args.adapter_drop {
+            true => AdapterDrop::Robust,
+            false => AdapterDrop::Off,
+        },
     }
 }
 

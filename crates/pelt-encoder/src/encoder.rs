@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use pelt_hooks::{
-    EncoderHooks, EncoderShape, Hidden, NamedParam, PackedBatch, Pass, ProjectionDelta,
-    ProjectionSite, PromptPlace,
+    EncoderHooks, EncoderShape, Hidden, NamedParam, NoHooks, PackedBatch, Pass, ProjectionChange,
+    ProjectionDelta, ProjectionSite, PromptPlace,
 };
 use pelt_ops::{LayerNorm, Linear};
 
@@ -178,14 +178,16 @@ impl Encoder {
         self.clone().map(&mut Copy(selected))
     }
 
-    /// A copy whose projections have these differences added, for running a method that was folded into them. All other
-    /// tensors share their storage with this encoder, which stays as it is. Differences at sites that this encoder does
-    /// not have are left out, as contributions there would never be asked for.
+    /// A copy whose projections are changed so, for running a method that was folded into them. All other tensors share
+    /// their storage with this encoder, which stays as it is. Where a projection is both scaled and added to, only what
+    /// was frozen is scaled. Changes at sites that this encoder does not have are left out, as contributions there would
+    /// never be asked for.
     ///
     /// # Panics
-    /// If a difference has another shape than its projection.
-    pub fn with_deltas(&self, deltas: Vec<ProjectionDelta>) -> Self {
+    /// If a change has another shape than its projection.
+    pub fn with_deltas(&self, mut deltas: Vec<ProjectionDelta>) -> Self {
         let mut copy = self.clone();
+        deltas.sort_by_key(|delta| matches!(delta.change, ProjectionChange::Add { .. }));
         for delta in deltas {
             let linear = match delta.site {
                 ProjectionSite::Layer(layer, projection) => copy
@@ -194,10 +196,8 @@ impl Encoder {
                     .map(|layer| layer.linear_mut(projection)),
                 ProjectionSite::Pooler => copy.pooler.as_mut(),
             };
-            let Some(linear) = linear else { continue };
-            linear.weight = merged(&linear.weight, delta.weight);
-            if let Some(bias) = delta.bias {
-                linear.bias = merged(&linear.bias, bias);
+            if let Some(linear) = linear {
+                change(linear, delta.change);
             }
         }
         copy
@@ -255,14 +255,21 @@ impl Encoder {
         )?;
         let mut hidden = self.embeddings.forward(batch, hooks, &self.config, pass);
         for (index, layer) in self.layers.iter().enumerate() {
-            let context = LayerContext {
-                index,
-                hooks,
-                config: &self.config,
-                pass,
-                first_rows_only: rows == RowsRead::First && index + 1 == self.layers.len(),
+            let first_rows_only = rows == RowsRead::First && index + 1 == self.layers.len();
+            let config = &self.config;
+            hidden = match pass.skips(index) {
+                true => {
+                    let hooks = &NoHooks;
+                    layer.forward(
+                        hidden,
+                        &context(index, hooks, config, pass, first_rows_only),
+                    )
+                }
+                false => layer.forward(
+                    hidden,
+                    &context(index, hooks, config, pass, first_rows_only),
+                ),
             };
-            hidden = layer.forward(hidden, &context);
         }
         Ok(hidden)
     }
@@ -316,6 +323,22 @@ impl Encoder {
             linear_params("pooler.dense", pooler, &mut out);
         }
         out
+    }
+}
+
+fn context<'a, H>(
+    index: usize,
+    hooks: &'a H,
+    config: &'a EncoderConfig,
+    pass: &'a Pass,
+    first_rows_only: bool,
+) -> LayerContext<'a, H> {
+    LayerContext {
+        index,
+        hooks,
+        config,
+        pass,
+        first_rows_only,
     }
 }
 
@@ -397,9 +420,41 @@ fn frozen<const D: usize>(value: Tensor<D>) -> Param<Tensor<D>> {
     Param::initialized(ParamId::new(), value)
 }
 
-/// A new frozen parameter, the sum of a parameter and what a method adds to it.
-fn merged<const D: usize>(param: &Param<Tensor<D>>, delta: Tensor<D>) -> Param<Tensor<D>> {
-    let value = param.val().without_autodiff();
+fn change(linear: &mut Linear, change: ProjectionChange) {
+    let weight = linear.weight.val().without_autodiff();
+    let bias = linear.bias.val().without_autodiff();
+    match change {
+        ProjectionChange::Add {
+            weight: delta,
+            bias: bias_delta,
+        } => {
+            linear.weight = sum(weight, delta);
+            if let Some(delta) = bias_delta {
+                linear.bias = sum(bias, delta);
+            }
+        }
+        ProjectionChange::ScaleOutput { factor, keep_bias } => {
+            let factor = factor.without_autodiff();
+            assert_eq!(bias.dims(), factor.dims(), "shape of a projection's factor");
+            if !keep_bias {
+                linear.bias = frozen(bias * factor.clone());
+            }
+            linear.weight = frozen(weight * factor.unsqueeze());
+        }
+        ProjectionChange::ScaleInput { factor } => {
+            let factor = factor.without_autodiff();
+            assert_eq!(
+                weight.dims()[0],
+                factor.dims()[0],
+                "shape of a projection's factor"
+            );
+            linear.weight = frozen(weight * factor.unsqueeze_dim(1));
+        }
+    }
+}
+
+/// A new frozen parameter, the sum of a value and what a method adds to it.
+fn sum<const D: usize>(value: Tensor<D>, delta: Tensor<D>) -> Param<Tensor<D>> {
     assert_eq!(value.dims(), delta.dims(), "shape of a projection's delta");
     // The difference is not needed again, so the sum can take its place in memory.
     frozen(delta.without_autodiff() + value)
@@ -438,8 +493,10 @@ mod tests {
         );
         let delta = |site, [inputs, outputs]: [usize; 2], bias: bool| ProjectionDelta {
             site,
-            weight: Tensor::full([inputs, outputs], 0.5, &Device::flex()),
-            bias: bias.then(|| Tensor::full([outputs], -1.0, &Device::flex())),
+            change: ProjectionChange::Add {
+                weight: Tensor::full([inputs, outputs], 0.5, &Device::flex()),
+                bias: bias.then(|| Tensor::full([outputs], -1.0, &Device::flex())),
+            },
         };
         let layer = ProjectionSite::Layer;
         let copy = encoder.with_deltas(vec![
@@ -473,5 +530,46 @@ mod tests {
             "pooler.dense.weight",
         ];
         assert_eq!(changed, expected);
+    }
+    #[test]
+    fn scales_are_applied_to_what_was_frozen_and_then_something_is_added() {
+        let device = Device::flex();
+        let folder = pelt_testkit::fixture("models/bert/base");
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        let encoder = checkpoint.encoder(&device).unwrap();
+        let d = encoder.shape().hidden_size;
+        let site = ProjectionSite::Layer(0, Projection::Key);
+        let ramp = || Tensor::<1, burn::tensor::Int>::arange(1..d as i64 + 1, &device).float();
+        let copy = encoder.with_deltas(vec![
+            ProjectionDelta {
+                site,
+                change: ProjectionChange::Add {
+                    weight: Tensor::full([d, d], 0.5, &device),
+                    bias: None,
+                },
+            },
+            ProjectionDelta {
+                site,
+                change: ProjectionChange::ScaleOutput {
+                    factor: ramp(),
+                    keep_bias: false,
+                },
+            },
+            ProjectionDelta {
+                site,
+                change: ProjectionChange::ScaleInput { factor: ramp() },
+            },
+        ]);
+        let (old, new) = (&encoder.layers[0].key, &copy.layers[0].key);
+        let host = |x: Tensor<1>| x.into_data().try_to_vec::<f32>().unwrap();
+        let weights = |linear: &Linear| host(linear.weight.val().reshape([d * d]));
+        for (at, (old, new)) in weights(old).into_iter().zip(weights(new)).enumerate() {
+            let expected = old * ((at / d + 1) * (at % d + 1)) as f32 + 0.5;
+            assert!((new - expected).abs() < 1e-4, "{at}: {new} {expected}");
+        }
+        let biases = host(old.bias.val()).into_iter().zip(host(new.bias.val()));
+        for (at, (old, new)) in biases.enumerate() {
+            assert_eq!(new, old * (at + 1) as f32);
+        }
     }
 }

@@ -183,7 +183,11 @@ pub fn project<H: EncoderHooks>(
     hooks: &H,
     pass: &Pass,
 ) -> Tensor<2> {
-    let output = linear.forward(rows.values.clone());
+    let read = match hooks.input_scale(site) {
+        Some(scale) => rows.values.clone() * scale.unsqueeze(),
+        None => rows.values.clone(),
+    };
+    let output = linear.forward(read);
     let input = SiteInput {
         rows,
         all,

@@ -31,6 +31,26 @@ pub enum ProjectionSite {
     Pooler,
 }
 
+impl ProjectionSite {
+    /// The name of the projection in BERT's and RoBERTa's checkpoints, without the model's prefix.
+    pub fn path(self) -> String {
+        match self {
+            Self::Pooler => "pooler.dense".to_string(),
+            Self::Layer(layer, projection) => {
+                let name = match projection {
+                    Projection::Query => "attention.self.query",
+                    Projection::Key => "attention.self.key",
+                    Projection::Value => "attention.self.value",
+                    Projection::AttentionOutput => "attention.output.dense",
+                    Projection::Intermediate => "intermediate.dense",
+                    Projection::Output => "output.dense",
+                };
+                format!("encoder.layer.{layer}.{name}")
+            }
+        }
+    }
+}
+
 /// The two sub-layers of a layer, each with a residual connection and a layer norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sublayer {
@@ -81,6 +101,15 @@ pub struct SublayerStates<'a> {
     pub norm: &'a dyn Fn(Tensor<2>) -> Tensor<2>,
 }
 
+/// Which side of a site a contribution is made from. In a stack of methods it decides how one follows another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// What goes into the projection or the sub-layer.
+    Input,
+    /// The frozen output.
+    Output,
+}
+
 /// Where virtual tokens are put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PromptPlace {
@@ -128,6 +157,22 @@ pub trait EncoderHooks {
         0
     }
 
+    /// Multiplies the columns of what a projection reads, `[in]`. Contributions to the same projection are still handed
+    /// its unscaled input.
+    fn input_scale(&self, _site: ProjectionSite) -> Option<Tensor<1>> {
+        None
+    }
+
+    /// Which side of a projection this method's contribution there is made from.
+    fn projection_reads(&self, _site: ProjectionSite) -> Reads {
+        Reads::Input
+    }
+
+    /// Which side of a sub-layer this method's contribution there is made from.
+    fn sublayer_reads(&self, _site: SublayerSite) -> Reads {
+        Reads::Output
+    }
+
     /// Added to the output of a projection: `[rows, out]`.
     fn projection(
         &self,
@@ -161,6 +206,54 @@ pub trait EncoderHooks {
     }
 }
 
+impl<T: EncoderHooks + ?Sized> EncoderHooks for &T {
+    fn prompt(&self) -> Option<Prompt> {
+        (**self).prompt()
+    }
+
+    fn position_shift(&self) -> usize {
+        (**self).position_shift()
+    }
+
+    fn input_scale(&self, site: ProjectionSite) -> Option<Tensor<1>> {
+        (**self).input_scale(site)
+    }
+
+    fn projection_reads(&self, site: ProjectionSite) -> Reads {
+        (**self).projection_reads(site)
+    }
+
+    fn sublayer_reads(&self, site: SublayerSite) -> Reads {
+        (**self).sublayer_reads(site)
+    }
+
+    fn projection(
+        &self,
+        site: ProjectionSite,
+        input: &SiteInput<'_>,
+        pass: &Pass,
+    ) -> Option<Tensor<2>> {
+        (**self).projection(site, input, pass)
+    }
+
+    fn prefix(&self, layer: usize, input: &Hidden, pass: &Pass) -> Vec<KeyValue> {
+        (**self).prefix(layer, input, pass)
+    }
+
+    fn sublayer(
+        &self,
+        site: SublayerSite,
+        states: &SublayerStates<'_>,
+        pass: &Pass,
+    ) -> Option<Tensor<2>> {
+        (**self).sublayer(site, states, pass)
+    }
+
+    fn needs_all_rows(&self, layer: usize) -> bool {
+        (**self).needs_all_rows(layer)
+    }
+}
+
 /// A parameter-efficient method: hooks, and the names of what it trains.
 pub trait Method: Module + ModuleDisplay + EncoderHooks {
     /// Every trainable tensor, under the name that AdapterHub's files give it (without the model's own prefix), with
@@ -168,13 +261,18 @@ pub trait Method: Module + ModuleDisplay + EncoderHooks {
     fn named_params(&self) -> Vec<NamedParam>;
 
     /// The method as it is run where nothing is trained: what is the same in every pass is computed now, and what can be
-    /// folded into frozen projections is taken out of the method and returned. With these added to the projections, the
-    /// result contributes what the method does in a pass without dropout. It is not for training or saving: its
-    /// parameters are others.
+    /// folded into frozen projections is taken out of the method and returned. With these done to the projections, the
+    /// result contributes what the method does in a pass that has no dropout and skips no layer. It is not for training
+    /// or saving: its parameters are others.
     ///
     /// A wrapper that does not forward this stays right, but is slower.
     fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {
         (self, Vec::new())
+    }
+
+    /// What training adds to the loss, `[1]`, whatever the batch.
+    fn penalty(&self) -> Option<Tensor<1>> {
+        None
     }
 }
 

@@ -16,12 +16,12 @@ mod pass;
 mod shape;
 
 pub use batch::{PackedBatch, Sequence};
-pub use delta::ProjectionDelta;
+pub use delta::{ProjectionChange, ProjectionDelta};
 pub use error::ConfigError;
 pub use gate::{Gate, GateBias};
 pub use hooks::{
     EncoderHooks, Hidden, KeyValue, Method, NoHooks, Projection, ProjectionSite, Prompt,
-    PromptPlace, SiteInput, Sublayer, SublayerSite, SublayerStates,
+    PromptPlace, Reads, SiteInput, Sublayer, SublayerSite, SublayerStates,
 };
 pub use init::{constant, draw, normal, truncated_normal, uniform};
 pub use packing::Packing;

@@ -15,7 +15,7 @@ pub struct NamedParam {
     pub name: String,
     /// The parameter.
     pub id: ParamId,
-    /// Shape in files.
+    /// Shape in files; it may have more extents than the parameter, all of them 1.
     pub shape: Vec<usize>,
     /// Whether files hold the matrix the other way round (`[out, in]`, where the module has `[in, out]`).
     pub transposed: bool,

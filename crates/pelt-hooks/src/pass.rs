@@ -16,6 +16,7 @@ pub struct Pass {
     sites: Cell<u64>,
     scratch: RefCell<HashMap<ParamId, Tensor<2>>>,
     gates: Option<RefCell<HashMap<ParamId, Tensor<2>>>>,
+    skipped: Vec<usize>,
 }
 
 impl Pass {
@@ -26,7 +27,22 @@ impl Pass {
             sites: Cell::new(0),
             scratch: RefCell::default(),
             gates: None,
+            skipped: Vec::new(),
         }
+    }
+
+    /// The same pass with nothing contributed in these layers (AdapterDrop, arXiv 2010.11918). Prompts stay: they belong
+    /// to no layer.
+    pub fn skipping(self, layers: impl IntoIterator<Item = usize>) -> Self {
+        Self {
+            skipped: layers.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// Whether methods contribute nothing in this layer.
+    pub fn skips(&self, layer: usize) -> bool {
+        self.skipped.contains(&layer)
     }
 
     /// A pass without dropout that keeps the value of every gate.

@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use pelt_hooks::{
-    ADAPTER, EncoderHooks, Method, NamedParam, Pass, Projection, ProjectionDelta, ProjectionSite,
-    SiteInput,
+    ADAPTER, EncoderHooks, Method, NamedParam, Pass, Projection, ProjectionChange, ProjectionDelta,
+    ProjectionSite, SiteInput,
 };
 
 use crate::{LoraSite, MergeError};
@@ -102,9 +102,7 @@ impl Lora {
     /// With gates, which no fixed weight can replace.
     pub fn merge_deltas(&self) -> Result<Vec<ProjectionDelta>, MergeError> {
         let delta = |(site, block): (ProjectionSite, &LoraSite)| {
-            let gated = || MergeError::Gated {
-                name: module_path(site),
-            };
+            let gated = || MergeError::Gated { name: site.path() };
             merge_delta(site, block).ok_or_else(gated)
         };
         self.sites().into_iter().map(delta).collect()
@@ -126,27 +124,11 @@ impl Lora {
 fn merge_delta(site: ProjectionSite, block: &LoraSite) -> Option<ProjectionDelta> {
     Some(ProjectionDelta {
         site,
-        weight: block.delta_weight()?,
-        bias: block.bias_delta.as_ref().map(|delta| delta.val()),
+        change: ProjectionChange::Add {
+            weight: block.delta_weight()?,
+            bias: block.bias_delta.as_ref().map(|delta| delta.val()),
+        },
     })
-}
-
-/// The name of a projection in BERT's and RoBERTa's checkpoints.
-fn module_path(site: ProjectionSite) -> String {
-    match site {
-        ProjectionSite::Pooler => "pooler.dense".to_string(),
-        ProjectionSite::Layer(layer, projection) => {
-            let name = match projection {
-                Projection::Query => "attention.self.query",
-                Projection::Key => "attention.self.key",
-                Projection::Value => "attention.self.value",
-                Projection::AttentionOutput => "attention.output.dense",
-                Projection::Intermediate => "intermediate.dense",
-                Projection::Output => "output.dense",
-            };
-            format!("encoder.layer.{layer}.{name}")
-        }
-    }
 }
 
 impl EncoderHooks for Lora {
@@ -173,7 +155,7 @@ impl Method for Lora {
         self.sites()
             .into_iter()
             .flat_map(|(site, block)| {
-                block.named_params(&format!("{}.loras.{ADAPTER}", module_path(site)))
+                block.named_params(&format!("{}.loras.{ADAPTER}", site.path()))
             })
             .collect()
     }

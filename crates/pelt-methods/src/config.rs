@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::error::suggestion;
 use crate::registry::PromptRows;
-use crate::{Adapter, MethodError, PartConfig, presets};
+use crate::{Adapter, MethodError, PartConfig, StackConfig, presets};
 
 /// A union of methods; a single method is a union of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,6 +85,11 @@ impl AdapterConfig {
             return Err(error("expected PART.KEY=VALUE, e.g. lora.r=4".into()));
         };
         let mut keys: Vec<&str> = path.trim().split('.').collect();
+        if let [PartConfig::Stack(stack)] = self.parts.as_mut_slice()
+            && keys[0] != "stack"
+        {
+            return set_in_levels(stack, setting);
+        }
         let is_part = |key: &str| self.parts.iter().any(|part| part.name() == key);
         if keys.len() > 2 && !is_part(keys[0]) && Self::preset(keys[0]).is_ok() {
             keys.remove(0);
@@ -137,11 +142,41 @@ impl AdapterConfig {
         rows: PromptRows<'_>,
     ) -> Result<Adapter, MethodError> {
         self.validate(shape)?;
-        let parts = self.parts.iter().map(|part| part.init(shape, device, rows));
-        let parts = parts.collect::<Result<Vec<_>, _>>()?;
-        let adapter = Adapter::new(parts).map_err(|error| MethodError::Union(error.to_string()))?;
+        let adapter = self.build(shape, device, rows)?;
         draw(&adapter);
         Ok(adapter)
+    }
+
+    /// The same with values that are drawn when they are first asked for; the settings are taken as valid.
+    pub(crate) fn build(
+        &self,
+        shape: &EncoderShape,
+        device: &Device,
+        rows: PromptRows<'_>,
+    ) -> Result<Adapter, MethodError> {
+        let parts = self.parts.iter().map(|part| part.init(shape, device, rows));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        Adapter::new(parts).map_err(|error| MethodError::Union(error.to_string()))
+    }
+
+    /// The same settings with prompts that need no words to start from: for adapters that are about to be filled or
+    /// counted.
+    pub(crate) fn without_words(&self) -> Self {
+        let mut config = self.clone();
+        for part in &mut config.parts {
+            match part {
+                PartConfig::Prompt(prompt) => {
+                    prompt.prompt_init = pelt_prompt::PromptInit::RandomUniform;
+                }
+                PartConfig::Stack(stack) => {
+                    for level in &mut stack.levels {
+                        *level = level.without_words();
+                    }
+                }
+                _ => {}
+            }
+        }
+        config
     }
 
     /// Number of parameters of each component, gates apart. Nothing is drawn or computed.
@@ -154,11 +189,15 @@ impl AdapterConfig {
         device: &Device,
     ) -> Result<Vec<(String, usize)>, MethodError> {
         let mut out = vec![];
-        for part in &self.parts {
-            let mut part = part.clone();
-            if let PartConfig::Prompt(prompt) = &mut part {
-                // The count does not depend on the words that a prompt starts from.
-                prompt.prompt_init = pelt_prompt::PromptInit::RandomUniform;
+        // The count does not depend on the words that a prompt starts from.
+        for part in &self.without_words().parts {
+            if let PartConfig::Stack(stack) = part {
+                for (number, level) in stack.levels.iter().enumerate() {
+                    let counts = level.summary(shape, device)?.into_iter();
+                    let named = |(name, count)| (format!("{}: {name}", number + 1), count);
+                    out.extend(counts.map(named));
+                }
+                continue;
             }
             let method = part.init(shape, device, &|_| None)?;
             let mut counts = BTreeMap::new();
@@ -179,9 +218,34 @@ impl AdapterConfig {
     }
 }
 
-/// Two bottleneck adapters may stand together at different sites, and other methods only once.
+/// Changes a setting in every level that has the part; one of them must have it.
+fn set_in_levels(stack: &mut StackConfig, setting: &str) -> Result<(), MethodError> {
+    let part = |level: &AdapterConfig| {
+        let names = level.parts.iter().map(PartConfig::name);
+        names.into_iter().any(|name| {
+            let keys = setting.split('=').next().unwrap_or_default();
+            keys.trim().split('.').take(2).any(|key| key == name)
+        })
+    };
+    if !stack.levels.iter().any(part) {
+        // A level knows how to say what is wrong.
+        return match stack.levels.first_mut() {
+            Some(level) => level.set(setting),
+            None => Ok(()),
+        };
+    }
+    for level in stack.levels.iter_mut().filter(|level| part(level)) {
+        level.set(setting)?;
+    }
+    Ok(())
+}
+
+/// A stack stands alone. Two bottleneck adapters may stand together at different sites, and other methods only once.
 fn stand_together(one: &PartConfig, other: &PartConfig) -> Result<(), MethodError> {
     match (one, other) {
+        (PartConfig::Stack(_), _) | (_, PartConfig::Stack(_)) => Err(MethodError::Union(
+            "a stack must be the only part of a method, but it stands beside another one".into(),
+        )),
         (PartConfig::Bottleneck(a), PartConfig::Bottleneck(b)) => {
             let site = match (
                 a.mh_adapter && b.mh_adapter,
@@ -261,7 +325,7 @@ mod tests {
 
     const SHAPE: EncoderShape = EncoderShape {
         layers: 2,
-        hidden_size: 32,
+        hidden_size: 128,
         heads: 4,
         intermediate_size: 64,
         vocab_size: 100,

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use pelt_hooks::EncoderShape;
-use pelt_prompt::PromptInit;
 use serde_json::Value;
 
-use crate::{Adapter, AdapterConfig, LoadedHead, MethodError, PartConfig, adapterhub, peft};
+use crate::adapterhub::FUSION_CONFIG_FILE;
+use crate::{Adapter, AdapterConfig, LoadedHead, MethodError, adapterhub, peft};
 
 /// The largest configuration that is read, in bytes; usual ones have a few thousand.
 const LARGEST_CONFIG: u64 = 16 * 1024 * 1024;
@@ -45,8 +45,8 @@ pub fn load(
 ) -> Result<Loaded, MethodError> {
     let path = folder.join("adapter_config.json");
     if !path.exists() {
-        let message = match folder.join("adapter_fusion_config.json").exists() {
-            true => "AdapterFusion is not supported",
+        let message = match folder.join(FUSION_CONFIG_FILE).exists() {
+            true => "this is an AdapterFusion, expected an adapter",
             false => "not an adapter folder: it has no adapter_config.json",
         };
         return Err(MethodError::file(folder, message));
@@ -121,14 +121,9 @@ impl Target<'_> {
 
     /// The parameters of a configuration, about to be overwritten.
     pub fn init(&self, config: &AdapterConfig) -> Result<Adapter, MethodError> {
-        let mut config = config.clone();
-        for part in &mut config.parts {
-            if let PartConfig::Prompt(prompt) = part {
-                // What the prompt once started from does not matter any more.
-                prompt.prompt_init = PromptInit::RandomUniform;
-            }
-        }
+        // What a prompt once started from does not matter any more.
         config
+            .without_words()
             .init(self.shape, self.device, &|_| None)
             .map_err(|error| self.error(error.to_string()))
     }

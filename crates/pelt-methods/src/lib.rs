@@ -12,13 +12,17 @@ mod head;
 mod peft;
 mod preset;
 mod registry;
+mod stack;
 mod tensors;
 
-pub use adapterhub::{ModelInfo, save};
+pub use adapterhub::{LoadedFusion, ModelInfo, load_fusion, save, save_fusion};
 pub use config::AdapterConfig;
 pub use error::MethodError;
 pub use format::{Loaded, load};
 pub use head::{LoadedHead, load_head, save_head};
+pub use pelt_adapter::{Fusion, FusionConfig};
 pub use pelt_prompt::PromptConfig;
+pub use pelt_unipelt::{StackRules, StackedLora, StackedParallel};
 pub use preset::{Preset, presets};
 pub use registry::{Adapter, AnyMethod, PartConfig};
+pub use stack::{Level, StackConfig, stack};

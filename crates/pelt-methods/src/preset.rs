@@ -1,12 +1,13 @@
 //! Named configurations.
 
 use pelt_adapter::BottleneckConfig;
+use pelt_ia3::Ia3Config;
 use pelt_lora::LoraConfig;
 use pelt_prefix::PrefixConfig;
 use pelt_prompt::PromptConfig;
-use pelt_unipelt::UniPeltConfig;
+use pelt_unipelt::{StackedLora, StackedParallel, UniPeltConfig};
 
-use crate::PartConfig;
+use crate::{AdapterConfig, PartConfig, StackConfig};
 
 /// A configuration with a name.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +24,7 @@ pub fn presets() -> &'static [Preset] {
     &PRESETS
 }
 
-const PRESETS: [Preset; 12] = [
+const PRESETS: [Preset; 18] = [
     Preset {
         name: "unipelt-prompt",
         description: "UniPELT with a prompt-tuning layer (arXiv 2405.05493)",
@@ -35,9 +36,38 @@ const PRESETS: [Preset; 12] = [
         parts: || unipelt(UniPeltConfig::default()),
     },
     Preset {
+        name: "unipelt-ia3",
+        description: "UniPELT with (IA)³ in the place of LoRA (arXiv 2405.05493)",
+        parts: unipelt_ia3,
+    },
+    Preset {
+        name: "unipelt-stack-3",
+        description: "three UniPELT adapters on top of one another (arXiv 2405.05493)",
+        parts: || {
+            let level = || AdapterConfig {
+                parts: unipelt(UniPeltConfig::default()),
+            };
+            vec![PartConfig::Stack(StackConfig {
+                lora: StackedLora::default(),
+                parallel: StackedParallel::default(),
+                levels: vec![level(), level(), level()],
+            })]
+        },
+    },
+    Preset {
         name: "lora",
         description: "LoRA on query and value (arXiv 2106.09685)",
         parts: || vec![PartConfig::Lora(LoraConfig::default())],
+    },
+    Preset {
+        name: "ia3",
+        description: "(IA)³: factors on keys, values and the feed-forward layer (arXiv 2205.05638)",
+        parts: || vec![PartConfig::Ia3(Ia3Config::default())],
+    },
+    Preset {
+        name: "ia3_peft",
+        description: "(IA)³ as PEFT places it: keys, values and inputs of the output layers",
+        parts: || vec![PartConfig::Ia3(Ia3Config::peft())],
     },
     Preset {
         name: "bottleneck",
@@ -63,6 +93,16 @@ const PRESETS: [Preset; 12] = [
         name: "scaled_par_bn",
         description: "parallel bottleneck adapter with a learned scale (arXiv 2110.04366)",
         parts: || vec![PartConfig::Bottleneck(BottleneckConfig::scaled_par_bn())],
+    },
+    Preset {
+        name: "compacter",
+        description: "two bottleneck adapters a layer made of Kronecker products (arXiv 2106.04647)",
+        parts: || vec![PartConfig::Bottleneck(BottleneckConfig::compacter())],
+    },
+    Preset {
+        name: "compacter++",
+        description: "the same behind the feed-forward layer only (arXiv 2106.04647)",
+        parts: || vec![PartConfig::Bottleneck(BottleneckConfig::compacter_pp())],
     },
     Preset {
         name: "prefix",
@@ -108,4 +148,18 @@ fn unipelt(config: UniPeltConfig) -> Vec<PartConfig> {
     ];
     parts.extend(config.prompt.map(PartConfig::Prompt));
     parts
+}
+
+/// The gated parts of UniPELT with (IA)³ instead of LoRA.
+fn unipelt_ia3() -> Vec<PartConfig> {
+    let config = UniPeltConfig::default();
+    let ia3 = Ia3Config {
+        use_gating: true,
+        ..Ia3Config::default()
+    };
+    vec![
+        PartConfig::Prefix(config.prefix),
+        PartConfig::Bottleneck(config.bottleneck),
+        PartConfig::Ia3(ia3),
+    ]
 }

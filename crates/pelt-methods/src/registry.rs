@@ -4,11 +4,13 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use pelt_hooks::{
     ConfigError, EncoderHooks, EncoderShape, Hidden, KeyValue, Method, NamedParam, Pass,
-    ProjectionDelta, ProjectionSite, Prompt, SiteInput, SublayerSite, SublayerStates,
+    ProjectionDelta, ProjectionSite, Prompt, Reads, SiteInput, SublayerSite, SublayerStates,
 };
 use pelt_prompt::PromptConfig;
-use pelt_unipelt::Union;
+use pelt_unipelt::{Stack, Union};
 use serde::{Deserialize, Serialize};
+
+use crate::StackConfig;
 
 /// Word embedding rows `[k, d]` for a prompt that starts from words; `None` where there are none.
 pub type PromptRows<'a> = &'a dyn Fn(&PromptConfig) -> Option<Tensor<2>>;
@@ -74,6 +76,18 @@ macro_rules! methods {
                 match self { $(Self::$variant(method) => method.position_shift(),)* }
             }
 
+            fn input_scale(&self, site: ProjectionSite) -> Option<Tensor<1>> {
+                match self { $(Self::$variant(method) => method.input_scale(site),)* }
+            }
+
+            fn projection_reads(&self, site: ProjectionSite) -> Reads {
+                match self { $(Self::$variant(method) => method.projection_reads(site),)* }
+            }
+
+            fn sublayer_reads(&self, site: SublayerSite) -> Reads {
+                match self { $(Self::$variant(method) => method.sublayer_reads(site),)* }
+            }
+
             fn projection(&self, site: ProjectionSite, input: &SiteInput<'_>, pass: &Pass) -> Option<Tensor<2>> {
                 match self { $(Self::$variant(method) => method.projection(site, input, pass),)* }
             }
@@ -96,6 +110,10 @@ macro_rules! methods {
                 match self { $(Self::$variant(method) => method.named_params(),)* }
             }
 
+            fn penalty(&self) -> Option<Tensor<1>> {
+                match self { $(Self::$variant(method) => method.penalty(),)* }
+            }
+
             fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {
                 match self {
                     $(Self::$variant(method) => {
@@ -112,6 +130,8 @@ methods! {
     "lora" => Lora(pelt_lora::LoraConfig, pelt_lora::Lora), init |config, shape, device, _| config.init(shape, device);
     "bottleneck" => Bottleneck(pelt_adapter::BottleneckConfig, pelt_adapter::Bottleneck), init |config, shape, device, _| config.init(shape, device);
     "prefix" => Prefix(pelt_prefix::PrefixConfig, pelt_prefix::Prefix), init |config, shape, device, _| config.init(shape, device);
+    "ia3" => Ia3(pelt_ia3::Ia3Config, pelt_ia3::Ia3), init |config, shape, device, _| config.init(shape, device);
+    "stack" => Stack(StackConfig, Stack<Adapter>), init |config, shape, device, rows| config.init(shape, device, rows);
     "prompt" => Prompt(PromptConfig, pelt_prompt::PromptTuning), init |config, shape, device, rows| config.init_with(shape, device, rows(config));
 }
 

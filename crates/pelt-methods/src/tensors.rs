@@ -6,8 +6,8 @@ use burn::tensor::Device;
 use pelt_hooks::{Method, NamedParam, load_named};
 use pelt_tensors::TensorFiles;
 
+use crate::MethodError;
 use crate::format::Target;
-use crate::{Adapter, MethodError};
 
 /// At most this many mismatches are listed.
 const LISTED: usize = 20;
@@ -35,12 +35,12 @@ pub struct Reading<'a> {
 ///
 /// # Errors
 /// Everything missing, mis-shaped or unexpected, by name, in one error.
-pub fn fill(
-    adapter: Adapter,
+pub fn fill<M: Method>(
+    adapter: M,
     files: &TensorFiles,
     device: &Device,
     reading: &Reading<'_>,
-) -> Result<Adapter, MethodError> {
+) -> Result<M, MethodError> {
     let mut found = Vec::new();
     let mut names = HashMap::new();
     let mut used = HashSet::new();
@@ -101,9 +101,9 @@ pub fn fill(
 ///
 /// # Errors
 /// Saying what the adapter was made for, and what the model is.
-pub fn check_model(
+pub fn check_model<M: Method>(
     files: &TensorFiles,
-    adapter: &Adapter,
+    adapter: &M,
     target: &Target<'_>,
     root: &str,
     known: &dyn Fn(&str) -> bool,

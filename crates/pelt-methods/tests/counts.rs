@@ -44,7 +44,7 @@ fn counts_are_those_of_the_libraries() {
         "lora.output_lora=true",
         "lora.pooler_lora=true",
     ];
-    let cases: [(&str, &[&str], usize); 21] = [
+    let cases: [(&str, &[&str], usize); 28] = [
         ("lora", &[], 294_912),
         ("lora", &["lora.use_gating=true"], 313_368),
         ("lora", &lora_everywhere, 1_179_648),
@@ -69,6 +69,13 @@ fn counts_are_those_of_the_libraries() {
         ("unipelt", &[], 11_083_376),
         ("unipelt", &["unipelt.prefix.flat=true"], 1_410_672),
         ("unipelt-prompt", &[], 11_091_056),
+        ("unipelt-ia3", &[], 10_852_988),
+        ("compacter", &[], 57_088),
+        ("compacter++", &[], 28_576),
+        ("unipelt-stack-3", &[], 33_250_128),
+        ("ia3", &[], 55_296),
+        ("ia3", &["ia3.use_gating=true"], 82_980),
+        ("ia3_peft", &[], 64_512),
         (
             "prompt",
             &["prompt.prompt_length=20", "prompt.word_embeddings=true"],

@@ -9,7 +9,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 use pelt_encoder::{Checkpoint, Encoder, EncoderError, RowsRead};
 use pelt_hooks::{
-    Method, NoHooks, PackedBatch, Pass, Projection, ProjectionSite, Sequence, values,
+    Method, NoHooks, PackedBatch, Pass, Projection, ProjectionChange, ProjectionSite, Sequence,
+    values,
 };
 use pelt_methods::{Adapter, AnyMethod, Loaded};
 use pelt_tensors::TensorFiles;
@@ -140,12 +141,10 @@ fn a_merged_lora_gives_the_references_weights_and_outputs() {
         for delta in lora.merge_deltas().unwrap() {
             let weight = weight_name(delta.site);
             let mut values = case.checkpoint.tensor(&weight).unwrap().values;
-            let delta = delta
-                .weight
-                .transpose()
-                .into_data()
-                .try_to_vec::<f32>()
-                .unwrap();
+            let ProjectionChange::Add { weight: delta, .. } = delta.change else {
+                panic!("{name} does not only add");
+            };
+            let delta = delta.transpose().into_data().try_to_vec::<f32>().unwrap();
             values
                 .iter_mut()
                 .zip(delta)
@@ -169,11 +168,57 @@ fn a_merged_lora_gives_the_references_weights_and_outputs() {
     }
 }
 
+/// Compares every tensor of the reference's merged model.
+fn assert_merged_weights(case: &Case, encoder: &Encoder) {
+    let path = fixture(format!("cases/{}/merged.safetensors", case.name));
+    let merged = TensorFiles::open(&path).unwrap();
+    let model_type = case.checkpoint.config().architecture.name();
+    let values = values(encoder);
+    let mut compared = 0;
+    for param in encoder.named_params() {
+        let Ok(expected) = merged.read(&format!("{model_type}.{}", param.name)) else {
+            continue;
+        };
+        let found = values[&param.id].clone().into_data();
+        let found = param.to_file(found.try_to_vec::<f32>().unwrap());
+        assert_near(
+            &found,
+            &expected.values,
+            &format!("{}: {}", case.name, param.name),
+        );
+        compared += 1;
+    }
+    assert_eq!(compared, merged.names().count(), "{}", case.name);
+}
+
+#[test]
+fn merged_factors_give_the_references_weights_and_outputs() {
+    // PEFT scales inputs, outputs and biases.
+    let case = Case::open("peft/bert_cls_ia3");
+    let encoder = case.checkpoint.encoder(&Device::flex()).unwrap();
+    let (adapter, deltas) = case.loaded.adapter.clone().for_inference();
+    assert_eq!(adapter.num_params(), 0);
+    assert_merged_weights(&case, &encoder.with_deltas(deltas));
+
+    // AdapterHub leaves biases alone, which changes what the model gives.
+    let case = Case::open("adapters/bert_cls_ia3");
+    let encoder = case.checkpoint.encoder(&Device::flex()).unwrap();
+    let AnyMethod::Ia3(ia3) = &case.loaded.adapter.parts[0] else {
+        panic!("no (IA)³");
+    };
+    let deltas = ia3.sites.iter().map(|site| site.delta(true).unwrap());
+    let merged = encoder.with_deltas(deltas.collect());
+    assert_merged_weights(&case, &merged);
+    case.assert_hidden(&merged, None, "merged.last_hidden_state");
+}
+
 #[test]
 fn an_adapter_prepared_for_inference_gives_the_references_outputs() {
     for (name, output) in [
         ("adapters/bert_cls_lora_all", "merged.last_hidden_state"),
         ("adapters/roberta_cls_lora", "last_hidden_state"),
+        ("adapters/bert_cls_ia3", "last_hidden_state"),
+        ("adapters/bert_cls_compacter", "last_hidden_state"),
         ("adapters/bert_cls_prefix_mlp", "ejected.last_hidden_state"),
         (
             "adapters/roberta_cls_prefix_mlp",
@@ -183,7 +228,7 @@ fn an_adapter_prepared_for_inference_gives_the_references_outputs() {
         let case = Case::open(name);
         let (adapter, deltas) = case.loaded.adapter.clone().for_inference();
         let encoder = case.checkpoint.encoder(&Device::flex()).unwrap();
-        let merged = name.contains("lora");
+        let merged = name.contains("lora") || name.contains("ia3");
         assert_eq!(adapter.num_params() == 0, merged, "{name}");
         assert_eq!(deltas.is_empty(), !merged, "{name}");
         case.assert_hidden(&encoder.with_deltas(deltas), Some(&adapter), output);

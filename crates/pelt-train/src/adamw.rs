@@ -45,13 +45,15 @@ impl Default for AdamWConfig {
     }
 }
 
-/// Whether weight decay applies to a parameter: not to biases and not to the weights of norms (Hugging Face's rule).
+/// Whether weight decay applies to a parameter: not to biases and not to the weights of norms (Hugging Face's rule), nor to
+/// the value matrices of AdapterFusion, which have a penalty of their own (AdapterHub's).
 pub fn decays(name: &str) -> bool {
     let mut parts = name.rsplit('.');
     let last = parts.next().unwrap_or_default();
     let owner = parts.next().unwrap_or_default();
     let norm = owner == "LayerNorm" || owner.starts_with("adapter_norm");
-    last != "bias" && !norm
+    let fused_value = owner == "value" && name.contains(".adapter_fusion_layer.");
+    last != "bias" && !norm && !fused_value
 }
 
 /// Adam with decoupled weight decay: `p ← p (1 - lr·wd)`, then the bias-corrected Adam step.

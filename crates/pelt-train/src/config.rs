@@ -14,6 +14,19 @@ pub enum EvaluateEvery {
     Steps(usize),
 }
 
+/// Whether layers are trained without the method's parts in them (AdapterDrop, arXiv 2010.11918). To leave out the same
+/// layers in every step, leave them out of the method itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdapterDrop {
+    /// Every layer takes part in every step.
+    #[default]
+    Off,
+    /// In every step the first `n` layers do not, with `n` drawn from zero to one less than the number of layers, so that
+    /// the trained method works with any number of leading layers skipped.
+    Robust,
+}
+
 /// Settings of a training run, with the defaults of the public recipes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -42,6 +55,8 @@ pub struct TrainConfig {
     pub patience: Option<usize>,
     /// Save a checkpoint after this many optimiser steps.
     pub checkpoint_every: Option<usize>,
+    /// Whether layers are trained without the method.
+    pub adapter_drop: AdapterDrop,
 }
 
 impl Default for TrainConfig {
@@ -59,6 +74,7 @@ impl Default for TrainConfig {
             evaluate_every: EvaluateEvery::Epoch,
             patience: None,
             checkpoint_every: None,
+            adapter_drop: AdapterDrop::Off,
         }
     }
 }

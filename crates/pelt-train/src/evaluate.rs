@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use pelt_data::Label;
-use pelt_hooks::{Method, PackedBatch, Pass, Sequence};
+use pelt_hooks::{Method, PackedBatch, Sequence};
 use pelt_metrics::{Evaluation, Metric, Predictions};
 
 use crate::{PeftModel, TrainError};
@@ -34,7 +34,7 @@ pub fn predict<M: Method>(
     let mut outputs = vec![Vec::new(); sequences.len()];
     for rows in order.chunks(batch_size.max(1)) {
         let batch = PackedBatch::new(rows.iter().map(|row| &sequences[*row]));
-        let logits = model.forward(&batch, &Pass::evaluate())?;
+        let logits = model.forward(&batch, &model.evaluation_pass())?;
         let [_, labels] = logits.dims();
         let values = host_values(logits)?;
         for (row, values) in rows.iter().zip(values.chunks_exact(labels)) {

@@ -16,7 +16,7 @@ mod state;
 mod trainer;
 
 pub use adamw::{AdamW, AdamWConfig, Decay, clipping_scale, decays, gradient_norm};
-pub use config::{EvaluateEvery, TrainConfig};
+pub use config::{AdapterDrop, EvaluateEvery, TrainConfig};
 pub use error::TrainError;
 pub use evaluate::{Examples, evaluate, predict};
 pub use model::PeftModel;

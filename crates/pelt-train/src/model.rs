@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use pelt_encoder::{Encoder, Head, HeadKind, RowsRead};
-use pelt_hooks::{Method, NamedParam, PackedBatch, Pass};
+use pelt_hooks::{Method, NamedParam, PackedBatch, Pass, ProjectionSite};
 
 use crate::TrainError;
 
@@ -22,6 +22,8 @@ pub struct PeftModel<M: Module> {
     backbone: Arc<Encoder>,
     #[module(skip)]
     tuned_names: Vec<String>,
+    #[module(skip)]
+    skipped: Vec<usize>,
 }
 
 impl<M: Method> PeftModel<M> {
@@ -33,7 +35,21 @@ impl<M: Method> PeftModel<M> {
             tuned: None,
             backbone,
             tuned_names: Vec::new(),
+            skipped: Vec::new(),
         }
+    }
+
+    /// The same with the method left out of these layers wherever nothing is trained (AdapterDrop, arXiv 2010.11918).
+    pub fn skipping(self, layers: Vec<usize>) -> Self {
+        Self {
+            skipped: layers,
+            ..self
+        }
+    }
+
+    /// A pass without dropout, in which the method is left out of the layers that were chosen.
+    pub fn evaluation_pass(&self) -> Pass {
+        Pass::evaluate().skipping(self.skipped.iter().copied())
     }
 
     /// The same with a trainable copy of the encoder, in which the parameters that `trained` selects by name are trained.
@@ -59,7 +75,11 @@ impl<M: Method> PeftModel<M> {
     /// projections is in a copy of the encoder that belongs to the result. Outputs without dropout are the same up to
     /// rounding; the result is not for training or saving.
     pub fn for_inference(self) -> Self {
-        let (method, deltas) = self.method.for_inference();
+        let (method, mut deltas) = self.method.for_inference();
+        deltas.retain(|delta| match delta.site {
+            ProjectionSite::Layer(layer, _) => !self.skipped.contains(&layer),
+            ProjectionSite::Pooler => true,
+        });
         let mut model = Self { method, ..self };
         if deltas.is_empty() {
             return model;

@@ -15,8 +15,8 @@ use crate::prefetch::{Labels, StepData, prefetched};
 use crate::record::Record;
 use crate::state::{self, CHECKPOINT_FILE, Counters, State};
 use crate::{
-    AdamW, AdamWConfig, EvaluateEvery, EvaluationReport, Examples, LinearSchedule, Observer,
-    PeftModel, StepReport, TrainConfig, TrainError,
+    AdamW, AdamWConfig, AdapterDrop, EvaluateEvery, EvaluationReport, Examples, LinearSchedule,
+    Observer, PeftModel, StepReport, TrainConfig, TrainError,
 };
 
 /// Trains a model on labelled rows.
@@ -191,11 +191,19 @@ impl Trainer<'_> {
             tokens,
         } = data;
         let first_batch = place.step_in_epoch * self.config.gradient_accumulation;
+        let dropped = match self.config.adapter_drop {
+            AdapterDrop::Off => 0,
+            AdapterDrop::Robust => {
+                let layers = model.encoder().shape().layers;
+                dropped_layers(self.config.seed, place.step, layers)
+            }
+        };
         let mut total = ParamGradients::new();
         let mut loss = 0.0;
         for (index, batch) in batches.into_iter().enumerate() {
             let share = batch.packed.packing.sequences() as f64 / rows as f64;
             let pass = Pass::train(pass_seed(self.config.seed, place.step, index));
+            let pass = pass.skipping(0..dropped);
             let batch_loss = batch_loss(model.forward(&batch.packed, &pass)?, batch.labels);
             let value: f32 = batch_loss.clone().into_scalar();
             place.check("the loss", f64::from(value), first_batch + index)?;
@@ -204,7 +212,12 @@ impl Trainer<'_> {
                 1 => batch_loss,
                 _ => batch_loss * share,
             };
-            add(&mut total, gradients(&model, &scaled.backward()));
+            // Once a step, and no part of the loss that is reported.
+            let objective = match model.method.penalty().filter(|_| index == 0) {
+                Some(penalty) => scaled + penalty,
+                None => scaled,
+            };
+            add(&mut total, gradients(&model, &objective.backward()));
         }
         let gradient_norm = gradient_norm(&total);
         place.check("the gradient norm", gradient_norm, first_batch)?;
@@ -300,8 +313,34 @@ fn add(total: &mut ParamGradients, more: ParamGradients) {
     }
 }
 
+/// How many leading layers a step of robust AdapterDrop leaves out: uniformly from zero to `layers - 1`.
+fn dropped_layers(seed: u64, step: usize, layers: usize) -> usize {
+    // No step has a batch of this number, so the draw has nothing to do with any dropout mask.
+    let draw = Pass::train(pass_seed(seed, step, (1 << 20) - 1)).dropout_key();
+    let share = u128::from(draw.unwrap_or_default()) * layers as u128;
+    (share >> 64) as usize
+}
+
 /// A seed for every forward pass of a run.
 fn pass_seed(seed: u64, step: usize, batch: usize) -> u64 {
     let place = (step as u64) << 20 | batch as u64;
     seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ place.wrapping_mul(0xD134_2543_DE82_EF95)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_of_leading_layers_is_dropped_equally_often() {
+        let draws = |seed| (0..6000).map(move |step| dropped_layers(seed, step, 6));
+        let mut counts = [0; 6];
+        draws(7).for_each(|dropped| counts[dropped] += 1);
+        for count in counts {
+            assert!((850..1150).contains(&count), "{counts:?}");
+        }
+        assert!(draws(7).eq(draws(7)));
+        assert!(!draws(7).eq(draws(8)));
+        assert!(draws(7).zip(draws(7).skip(1)).any(|(a, b)| a != b));
+    }
 }

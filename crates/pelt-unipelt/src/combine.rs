@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use pelt_hooks::{
-    EncoderHooks, Hidden, KeyValue, Pass, ProjectionSite, Prompt, SiteInput, SublayerSite,
+    EncoderHooks, Hidden, KeyValue, Pass, ProjectionSite, Prompt, Reads, SiteInput, SublayerSite,
     SublayerStates,
 };
 
@@ -24,6 +24,28 @@ impl EncoderHooks for Parts<'_> {
 
     fn position_shift(&self) -> usize {
         self.0.iter().map(|part| part.position_shift()).sum()
+    }
+
+    /// Factors on one projection multiply.
+    fn input_scale(&self, site: ProjectionSite) -> Option<Tensor<1>> {
+        let scales = self.0.iter().filter_map(|part| part.input_scale(site));
+        scales.reduce(|product, scale| product * scale)
+    }
+
+    fn projection_reads(&self, site: ProjectionSite) -> Reads {
+        let reads = |part: &&dyn EncoderHooks| part.projection_reads(site) == Reads::Output;
+        match self.0.iter().any(reads) {
+            true => Reads::Output,
+            false => Reads::Input,
+        }
+    }
+
+    fn sublayer_reads(&self, site: SublayerSite) -> Reads {
+        let reads = |part: &&dyn EncoderHooks| part.sublayer_reads(site) == Reads::Input;
+        match self.0.iter().any(reads) {
+            true => Reads::Input,
+            false => Reads::Output,
+        }
     }
 
     fn projection(
@@ -65,6 +87,21 @@ macro_rules! hooks_of_parts {
 
         fn position_shift(&self) -> usize {
             self.parts().position_shift()
+        }
+
+        fn input_scale(
+            &self,
+            site: ::pelt_hooks::ProjectionSite,
+        ) -> Option<::burn::tensor::Tensor<1>> {
+            self.parts().input_scale(site)
+        }
+
+        fn projection_reads(&self, site: ::pelt_hooks::ProjectionSite) -> ::pelt_hooks::Reads {
+            self.parts().projection_reads(site)
+        }
+
+        fn sublayer_reads(&self, site: ::pelt_hooks::SublayerSite) -> ::pelt_hooks::Reads {
+            self.parts().sublayer_reads(site)
         }
 
         fn projection(

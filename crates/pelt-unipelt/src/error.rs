@@ -1,4 +1,4 @@
-//! Errors of unions.
+//! Errors of unions and stacks.
 
 /// Why methods cannot form a union.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,4 +15,15 @@ pub enum UnionError {
         /// The name they share, with the adapter's name left open.
         name: String,
     },
+}
+
+/// Why methods cannot form a stack.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StackError {
+    /// There is nothing to put on top of one another.
+    #[error("stack: expected at least one level, but there is none")]
+    Empty,
+    /// Two levels have one name, so their parameters could not be told apart.
+    #[error("stack: levels must have different names, but two are named `{0}`")]
+    SharedName(String),
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use pelt_hooks::{EncoderHooks, Method, NamedParam, ProjectionDelta};
 
 use crate::UnionError;
@@ -61,6 +62,11 @@ impl<M: Method> Method for Union<M> {
             .iter()
             .flat_map(|part| part.named_params())
             .collect()
+    }
+
+    fn penalty(&self) -> Option<Tensor<1>> {
+        let penalties = self.parts.iter().filter_map(|part| part.penalty());
+        penalties.reduce(|sum, penalty| sum + penalty)
     }
 
     fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {

@@ -8,8 +8,8 @@ use burn::tensor::{Device, Tensor};
 use pelt_adapter::BottleneckConfig;
 use pelt_hooks::{
     EncoderHooks, EncoderShape, Hidden, KeyValue, Method, NamedParam, Packing, Pass, Projection,
-    ProjectionDelta, ProjectionSite, Prompt, PromptPlace, SiteInput, Sublayer, SublayerSite,
-    SublayerStates,
+    ProjectionChange, ProjectionDelta, ProjectionSite, Prompt, PromptPlace, Reads, SiteInput,
+    Sublayer, SublayerSite, SublayerStates,
 };
 use pelt_prefix::PrefixTable;
 use pelt_unipelt::{UniPelt, UniPeltConfig, Union, UnionError};
@@ -69,6 +69,18 @@ impl EncoderHooks for Probe {
         self.label
     }
 
+    fn input_scale(&self, _: ProjectionSite) -> Option<Tensor<1>> {
+        Some(self.number.val())
+    }
+
+    fn projection_reads(&self, _: ProjectionSite) -> Reads {
+        Reads::Output
+    }
+
+    fn sublayer_reads(&self, _: SublayerSite) -> Reads {
+        Reads::Input
+    }
+
     fn projection(&self, _: ProjectionSite, input: &SiteInput<'_>, _: &Pass) -> Option<Tensor<2>> {
         Some(self.rows(input.rows))
     }
@@ -104,12 +116,18 @@ impl Method for Probe {
         )]
     }
 
+    fn penalty(&self) -> Option<Tensor<1>> {
+        Some(self.number.val())
+    }
+
     /// Leaves a trace: the label grows, and its old value is the layer of a delta.
     fn for_inference(self) -> (Self, Vec<ProjectionDelta>) {
         let delta = ProjectionDelta {
             site: ProjectionSite::Layer(self.label, Projection::Query),
-            weight: Tensor::zeros([1, 1], &Device::flex()),
-            bias: None,
+            change: ProjectionChange::Add {
+                weight: Tensor::zeros([1, 1], &Device::flex()),
+                bias: None,
+            },
         };
         (Self::new(self.label + 10), vec![delta])
     }
@@ -138,6 +156,18 @@ impl EncoderHooks for Any {
 
     fn position_shift(&self) -> usize {
         self.hooks().position_shift()
+    }
+
+    fn input_scale(&self, site: ProjectionSite) -> Option<Tensor<1>> {
+        self.hooks().input_scale(site)
+    }
+
+    fn projection_reads(&self, site: ProjectionSite) -> Reads {
+        self.hooks().projection_reads(site)
+    }
+
+    fn sublayer_reads(&self, site: SublayerSite) -> Reads {
+        self.hooks().sublayer_reads(site)
     }
 
     fn projection(
@@ -172,6 +202,13 @@ impl Method for Any {
         match self {
             Self::Probe(probe) => probe.named_params(),
             Self::Union(union) => union.named_params(),
+        }
+    }
+
+    fn penalty(&self) -> Option<Tensor<1>> {
+        match self {
+            Self::Probe(probe) => probe.penalty(),
+            Self::Union(union) => union.penalty(),
         }
     }
 
@@ -212,6 +249,8 @@ struct Answers {
     prefix: Vec<(Vec<f32>, Vec<f32>)>,
     sublayer: Option<Vec<f32>>,
     all_rows: Vec<bool>,
+    scale: Option<Vec<f32>>,
+    reads: [Reads; 2],
 }
 
 fn answers(hooks: &dyn EncoderHooks) -> Answers {
@@ -243,6 +282,10 @@ fn answers(hooks: &dyn EncoderHooks) -> Answers {
             .collect(),
         sublayer: hooks.sublayer(site, &states, &pass).map(vector),
         all_rows: (0..4).map(|layer| hooks.needs_all_rows(layer)).collect(),
+        scale: hooks
+            .input_scale(QUERY)
+            .map(|scale| scale.into_data().try_to_vec().unwrap()),
+        reads: [hooks.projection_reads(QUERY), hooks.sublayer_reads(site)],
     }
 }
 
@@ -251,6 +294,7 @@ fn a_union_of_one_part_answers_like_the_part_at_every_site() {
     let alone = answers(&Probe::new(3));
     assert!(alone.prompt.is_some() && alone.projection.is_some() && alone.sublayer.is_some());
     assert_eq!(answers(&Union::new(vec![Probe::new(3)]).unwrap()), alone);
+    assert_eq!(answers(&&Probe::new(3)), alone);
     let nested = Union::new(vec![Any::Union(
         Union::new(vec![Any::Probe(Probe::new(3))]).unwrap(),
     )]);
@@ -270,6 +314,11 @@ fn a_union_adds_what_its_parts_contribute() {
     let rows = |value| (vec![value; 8], vec![value; 8]);
     assert_eq!(found.prefix, [rows(1.0), rows(2.0)]);
     assert_eq!(found.all_rows, [false, true, true, false]);
+    assert_eq!(found.scale, Some(vec![2.0]));
+    let penalty = Union::new(vec![Probe::new(1), Probe::new(2)])
+        .unwrap()
+        .penalty();
+    assert_eq!(penalty.unwrap().into_scalar::<f32>(), 3.0);
 }
 
 #[test]

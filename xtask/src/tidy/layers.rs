@@ -9,6 +9,7 @@ const LAYERS: [&[&str]; 8] = [
     &[
         "pelt-encoder",
         "pelt-lora",
+        "pelt-ia3",
         "pelt-adapter",
         "pelt-prefix",
         "pelt-prompt",

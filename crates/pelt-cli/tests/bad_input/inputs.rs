@@ -103,12 +103,12 @@ fn a_sequence_must_fit_the_positions() {
 }
 
 #[test]
-fn one_adapter_and_a_head_that_is_there() {
+fn adapters_and_a_head_that_are_there() {
     let scene = trained();
     write(&scene, &[2, 5, 3], &[1, 1, 1]);
     scene.refuses(
-        &format!("{FORWARD} --adapter run --adapter run"),
-        &["--adapter", "2 times"],
+        &format!("{FORWARD} --adapter run --adapter bert"),
+        &["bert", "adapter_config.json"],
     );
     scene.refuses(
         &format!("{FORWARD} --adapter bert"),

@@ -14,6 +14,16 @@ use crate::{AdapterConfig, PartConfig};
 /// does not know, where it would silently ignore a setting.
 const OWN_ARCHITECTURE: &str = "pelt";
 
+/// How Kronecker products are made and shared, where there are any.
+const PHM: [(&str, bool); 6] = [
+    ("factorized_phm_W", true),
+    ("factorized_phm_rule", false),
+    ("learn_phm", true),
+    ("phm_bias", true),
+    ("shared_W_phm", false),
+    ("shared_phm_rule", true),
+];
+
 /// The parts that a file's `config` describes. Fields that are not known are ignored, and missing ones take the library's
 /// defaults. `versioned` says whether the file names the library's version; older ones spell activations differently.
 pub fn from_json(config: &Value, versioned: bool) -> Result<AdapterConfig, String> {
@@ -37,6 +47,9 @@ fn architecture(config: &Value) -> Option<&str> {
 fn part(config: &Value, versioned: bool) -> Result<PartConfig, String> {
     let fields = config.as_object().ok_or("config must be an object")?;
     match architecture(config) {
+        Some("lora") if fields.get("composition_mode") == Some(&"scale".into()) => {
+            super::ia3::from_fields(fields).map(PartConfig::Ia3)
+        }
         Some("lora") => lora(fields).map(PartConfig::Lora),
         Some("prefix_tuning") => {
             refuse(
@@ -62,7 +75,12 @@ fn part(config: &Value, versioned: bool) -> Result<PartConfig, String> {
 }
 
 fn lora(fields: &Map<String, Value>) -> Result<LoraConfig, String> {
-    refuse(fields, "composition_mode", &["add".into()], "(IA)³")?;
+    refuse(
+        fields,
+        "composition_mode",
+        &["add".into()],
+        "a way to combine other than adding and scaling",
+    )?;
     refuse(fields, "use_dora", &[false.into()], "DoRA")?;
     refuse(fields, "vera_d", &[], "VeRA")?;
     refuse(fields, "vera_b", &[], "VeRA")?;
@@ -77,7 +95,12 @@ fn lora(fields: &Map<String, Value>) -> Result<LoraConfig, String> {
 }
 
 fn bottleneck(fields: &Map<String, Value>, versioned: bool) -> Result<BottleneckConfig, String> {
-    refuse(fields, "phm_layer", &[false.into()], "Compacter")?;
+    if fields.get("phm_layer") == Some(&true.into()) {
+        for (field, usual) in PHM {
+            let what = "Compacter with other shared parts";
+            refuse(fields, field, &[usual.into()], what)?;
+        }
+    }
     refuse(fields, "inv_adapter", &[], "an invertible adapter")?;
     refuse(fields, "invertible_adapter", &[], "an invertible adapter")?;
     refuse(
@@ -110,7 +133,7 @@ fn bottleneck(fields: &Map<String, Value>, versioned: bool) -> Result<Bottleneck
 }
 
 /// An error unless the field is missing, null or one of the allowed values.
-fn refuse(
+pub(super) fn refuse(
     fields: &Map<String, Value>,
     field: &str,
     allowed: &[Value],
@@ -124,7 +147,7 @@ fn refuse(
 }
 
 /// Only the fields that our configuration has, over the defaults.
-fn known<C: Serialize + DeserializeOwned>(
+pub(super) fn known<C: Serialize + DeserializeOwned>(
     fields: &Map<String, Value>,
     defaults: &C,
 ) -> Result<C, String> {
@@ -156,6 +179,19 @@ fn part_json(part: &PartConfig) -> Result<Value, serde_json::Error> {
     let mut ours = ours.as_object().cloned().unwrap_or_default();
     // How parameters started is of no use once they are trained.
     ours.remove("init");
+    if let PartConfig::Stack(_) = part {
+        ours.insert("architecture".into(), OWN_ARCHITECTURE.into());
+        return Ok(ours.into());
+    }
+    if let PartConfig::Ia3(config) = part {
+        return Ok(match super::ia3::to_fields(config) {
+            Some(fields) => as_written("", fields.into()),
+            None => {
+                ours.insert("architecture".into(), OWN_ARCHITECTURE.into());
+                ours.into()
+            }
+        });
+    }
     let own = own_fields(part);
     if own
         .iter()
@@ -197,7 +233,8 @@ fn own_fields(part: &PartConfig) -> Vec<(&'static str, Value)> {
         ],
         PartConfig::Prefix(_) => vec![("shift_positions", false.into())],
         PartConfig::Prompt(_) => vec![("word_embeddings", false.into())],
-        PartConfig::Bottleneck(_) => vec![],
+        // The last two are written apart: (IA)³ has fields of other names there, and a stack is no part there.
+        PartConfig::Bottleneck(_) | PartConfig::Ia3(_) | PartConfig::Stack(_) => vec![],
     }
 }
 
@@ -236,14 +273,12 @@ fn library_fields(part: &PartConfig) -> Map<String, Value> {
             "learn_phm": true,
             "phm_bias": true,
             "phm_c_init": "normal",
-            "phm_dim": 4,
             "phm_init_range": 0.0001,
-            "phm_layer": false,
-            "phm_rank": 1,
             "shared_W_phm": false,
             "shared_phm_rule": true,
             "stochastic_depth": 0.0,
         }),
+        PartConfig::Ia3(_) | PartConfig::Stack(_) => Value::Null,
     };
     match fields {
         Value::Object(fields) => fields,

@@ -1,10 +1,15 @@
 //! The format of AdapterHub's `adapters`.
 
+mod fusion;
+mod ia3;
 mod json;
 mod read;
 mod write;
 
+pub use fusion::{LoadedFusion, load_fusion, save_fusion};
 pub use write::{ModelInfo, save};
+
+pub(crate) use fusion::CONFIG_FILE as FUSION_CONFIG_FILE;
 
 pub(crate) use read::load;
 

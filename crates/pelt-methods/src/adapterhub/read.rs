@@ -10,21 +10,23 @@ use crate::tensors::{Reading, Stored, check_model, fill};
 use crate::{AdapterConfig, LoadedHead, MethodError, PartConfig, load_head};
 
 /// What precedes the adapter's name in the names of its tensors.
-const BEFORE_NAME: [&str; 5] = [
+const BEFORE_NAME: [&str; 6] = [
     ".loras.",
     "adapters.",
     "prefix_tunings.",
     "prefix_gates.",
     "prompt_tunings.",
+    "shared_parameters.",
 ];
 
 /// What follows the adapter's name there. A name may have dots in it.
-const BEHIND_NAME: [&str; 10] = [
+const BEHIND_NAME: [&str; 11] = [
     ".lora_A",
     ".lora_B",
     ".adapter_down.",
     ".adapter_up.",
     ".adapter_norm_",
+    ".phm_rule",
     ".self_prefix.",
     ".prompt_embedding.",
     ".scaling",
@@ -60,7 +62,15 @@ pub fn load(json: &Value, target: &Target<'_>) -> Result<Loaded, MethodError> {
     set_old_scale(json, &mut config);
     let files = TensorFiles::open_folder(target.folder, &["adapter"])?;
     set_ejected(&mut config, &files);
-    let name = adapter_name(json, &files);
+    let name = match config.parts.as_slice() {
+        // Its levels have names of their own, of which this is the beginning.
+        [PartConfig::Stack(_)] => json
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .into(),
+        _ => adapter_name(json, &files),
+    };
     let roots = [format!("{}.", target.model_type), String::new()];
     let stored = |param: &NamedParam| Stored {
         names: stored_names(&param.name, &name, &roots, &files),
@@ -86,7 +96,7 @@ pub fn load(json: &Value, target: &Target<'_>) -> Result<Loaded, MethodError> {
 }
 
 /// What the configuration says about the base model.
-fn check_description(json: &Value, target: &Target<'_>) -> Result<(), MethodError> {
+pub(super) fn check_description(json: &Value, target: &Target<'_>) -> Result<(), MethodError> {
     if let Some(made_for) = json.get("model_type").and_then(Value::as_str) {
         let family = match made_for {
             "xlm-roberta" | "camembert" => "roberta",

@@ -60,25 +60,7 @@ pub fn save(
     let described = to_json(config).map_err(|e| {
         MethodError::file(&path, format!("the configuration cannot be written: {e}"))
     })?;
-    let values = values(adapter);
-    let mut tensors = BTreeMap::new();
-    for param in adapter.named_params() {
-        let value = values
-            .get(&param.id)
-            .map(|value| value.clone().into_data().try_to_vec_as::<f32>());
-        let Some(Ok(value)) = value else {
-            let message = format!(
-                "the values of {} cannot be read from the device",
-                param.name
-            );
-            return Err(MethodError::file(&path, message));
-        };
-        let full = format!("{}{}", model.prefix(), param.name.replace(ADAPTER, name));
-        tensors.insert(
-            full,
-            HostTensor::new(param.shape.clone(), param.to_file(value))?,
-        );
-    }
+    let tensors = host_tensors(adapter, name, model, &path)?;
     let json = json!({
         "config": described,
         "hidden_size": model.hidden_size,
@@ -92,4 +74,33 @@ pub fn save(
     write_safetensors(&folder.join("adapter.safetensors"), &tensors, &metadata)?;
     write_atomically(&path, format!("{json:#}").as_bytes())?;
     Ok(())
+}
+
+/// Every trained tensor under its name in files.
+pub(super) fn host_tensors<M: Method>(
+    method: &M,
+    name: &str,
+    model: &ModelInfo,
+    path: &Path,
+) -> Result<BTreeMap<String, HostTensor>, MethodError> {
+    let values = values(method);
+    let mut tensors = BTreeMap::new();
+    for param in method.named_params() {
+        let value = values
+            .get(&param.id)
+            .map(|value| value.clone().into_data().try_to_vec_as::<f32>());
+        let Some(Ok(value)) = value else {
+            let message = format!(
+                "the values of {} cannot be read from the device",
+                param.name
+            );
+            return Err(MethodError::file(path, message));
+        };
+        let full = format!("{}{}", model.prefix(), param.name.replace(ADAPTER, name));
+        tensors.insert(
+            full,
+            HostTensor::new(param.shape.clone(), param.to_file(value))?,
+        );
+    }
+    Ok(tensors)
 }

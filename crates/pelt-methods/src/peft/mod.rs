@@ -1,4 +1,4 @@
-//! The format of Hugging Face PEFT: LORA, PREFIX_TUNING and PROMPT_TUNING.
+//! The format of Hugging Face PEFT: LORA, IA3, PREFIX_TUNING and PROMPT_TUNING.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,9 @@ use crate::format::{BaseTensors, Loaded, Target};
 use crate::tensors::{Reading, Stored, check_model, fill};
 use crate::{AdapterConfig, LoadedHead, MethodError, PartConfig};
 
+mod ia3;
 mod lora;
+mod targets;
 
 /// Modules that PEFT saves whole: task heads.
 const HEADS: [&str; 3] = ["classifier", "score", "qa_outputs"];
@@ -31,10 +33,11 @@ pub fn load(
     let files = TensorFiles::open_folder(target.folder, &["adapter_model"])?;
     let part = match json.get("peft_type").and_then(Value::as_str) {
         Some("LORA") => lora::config(json, target, &files).map(PartConfig::Lora),
+        Some("IA3") => ia3::config(json, target, &files).map(PartConfig::Ia3),
         Some("PREFIX_TUNING") => prefix(json, target).map(PartConfig::Prefix),
         Some("PROMPT_TUNING") => prompt(json).map(PartConfig::Prompt),
         other => Err(format!(
-            "the peft_type {} is not supported, expected LORA, PREFIX_TUNING or PROMPT_TUNING",
+            "the peft_type {} is not supported, expected LORA, IA3, PREFIX_TUNING or PROMPT_TUNING",
             other.unwrap_or("null")
         )),
     };
@@ -85,6 +88,17 @@ fn stored(param: &NamedParam, roots: &[String; 2], config: &AdapterConfig) -> St
             shape,
         };
     };
+    if matches!(config.parts.as_slice(), [PartConfig::Ia3(_)]) {
+        let factor = |root: &String| format!("{root}{path}.{}", ia3::FACTOR);
+        // One column where the output is scaled, one row where the input is.
+        if shape.len() == 1 {
+            shape.insert(0, 1);
+        }
+        return Stored {
+            names: roots.iter().map(factor).collect(),
+            shape,
+        };
+    }
     let tails = match tensor {
         "bias_delta" => vec![format!("{path}.base_layer.bias"), format!("{path}.bias")],
         _ => vec![format!("{path}.{tensor}.weight")],
@@ -120,7 +134,7 @@ fn difference_to_frozen(
 fn head_name(name: &str) -> Option<&str> {
     let tail = name.strip_prefix("base_model.")?;
     let tail = tail.strip_prefix("model.").unwrap_or(tail);
-    let adapted = tail.contains(".lora_");
+    let adapted = tail.contains(".lora_") || tail.ends_with(ia3::FACTOR);
     let module = tail.split('.').next()?;
     (HEADS.contains(&module) && !adapted).then_some(tail)
 }

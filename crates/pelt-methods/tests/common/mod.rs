@@ -6,8 +6,14 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use pelt_encoder::{
     Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, RowsRead, first_rows,
 };
-use pelt_hooks::{ADAPTER, Hidden, Method, NamedParam, PackedBatch, Pass, Sequence, gradients};
-use pelt_methods::{Adapter, AdapterConfig};
+use pelt_hooks::{
+    ADAPTER, EncoderHooks, EncoderShape, Hidden, Method, NamedParam, PackedBatch, Pass, Sequence,
+    gradients,
+};
+use pelt_methods::{
+    Adapter, AdapterConfig, AnyMethod, Fusion, Level, StackRules, StackedLora, StackedParallel,
+    load_fusion, stack,
+};
 use pelt_ops::{cross_entropy, mean_squared_error};
 use pelt_tensors::{HostTensor, TensorFiles};
 use pelt_testkit::{fixture, fixture_json};
@@ -27,7 +33,6 @@ pub struct Case {
 pub enum Outcome {
     Compared,
     HeadNotSupported,
-    NotSupported,
 }
 
 impl Case {
@@ -56,14 +61,24 @@ impl Case {
         path.exists().then(|| TensorFiles::open(&path).unwrap())
     }
 
-    fn is_stacked_or_fused(&self) -> bool {
-        self.meta["setup"].is_object()
+    /// The names of adapters under `stack` or `fuse`, in order.
+    fn composed(&self, how: &str) -> Vec<&str> {
+        let names = self.meta["setup"].get(how).and_then(Value::as_array);
+        let names = names.into_iter().flatten();
+        names.map(|name| name.as_str().unwrap()).collect()
     }
 
-    fn skips_layers(&self) -> bool {
-        self.meta
-            .get("skip_layers")
-            .is_some_and(|value| !value.is_null())
+    /// Layers in which the adapter does nothing.
+    fn skipped_layers(&self) -> Vec<usize> {
+        let layers = self.meta.get("skip_layers").and_then(Value::as_array);
+        let layers = layers.into_iter().flatten();
+        layers
+            .map(|layer| layer.as_u64().unwrap() as usize)
+            .collect()
+    }
+
+    fn skipping(&self, pass: Pass) -> Pass {
+        pass.skipping(self.skipped_layers())
     }
 
     /// The references let padding into gates, and the fused-attention path of `adapters` lets padding keys into prompt
@@ -117,6 +132,7 @@ impl Inputs {
 struct Model {
     encoder: Encoder,
     adapter: Adapter,
+    fusion: Option<Fusion>,
     head: Option<Head>,
     model_type: &'static str,
     adapter_name: String,
@@ -124,8 +140,7 @@ struct Model {
 }
 
 impl Model {
-    /// `None` where the adapter is of a kind that is not supported.
-    fn load(case: &Case) -> Option<Self> {
+    fn load(case: &Case) -> Self {
         let device = Device::flex().autodiff();
         let checkpoint = Checkpoint::open(&fixture(case.text("model"))).unwrap();
         let encoder = checkpoint
@@ -144,28 +159,23 @@ impl Model {
         let peft = case.text("kind") == "peft";
         if adapter_folder.exists() {
             let base = |name: &str| checkpoint.tensor(name).ok().map(|tensor| tensor.values);
-            let loaded = match pelt_methods::load(
-                &adapter_folder,
-                encoder.shape(),
-                model_type,
-                &device,
-                &base,
-            ) {
-                Ok(loaded) => loaded,
-                Err(error) => {
-                    let message = error.to_string();
-                    let refused =
-                        message.contains("not supported") || message.contains("must be LORA");
-                    assert!(refused, "{}: {message}", case.name);
-                    return None;
-                }
-            };
+            let loaded =
+                pelt_methods::load(&adapter_folder, encoder.shape(), model_type, &device, &base)
+                    .unwrap_or_else(|error| panic!("{}: {error}", case.name));
             if let Some(saved) = &loaded.head {
                 head = Head::from_tensors(&saved.tensors, &loaded.name, width, &device).ok();
             }
             adapter = loaded.adapter;
             adapter_name = loaded.name;
         }
+        if !case.composed("stack").is_empty() {
+            adapter = stacked(case, encoder.shape(), model_type, &device);
+        }
+        let fused = case.composed("fuse");
+        let fusion = (!fused.is_empty()).then(|| {
+            adapter_name = fused.join(",");
+            fused_adapters(case, encoder.shape(), model_type, &device)
+        });
         let trained: fn(&str) -> bool = match case.text("kind") {
             "bitfit" => |name| name.ends_with(".bias"),
             "base" if case.file("grads.safetensors").is_some() => |_| true,
@@ -175,17 +185,33 @@ impl Model {
             .named_params()
             .iter()
             .any(|param| trained(&param.name));
-        Some(Self {
+        Self {
             encoder: match tuned {
                 true => encoder.trainable(trained),
                 false => encoder,
             },
             adapter,
+            fusion,
             head,
             model_type,
             adapter_name,
             peft,
-        })
+        }
+    }
+
+    fn hooks(&self) -> &dyn EncoderHooks {
+        match &self.fusion {
+            Some(fusion) => fusion,
+            None => &self.adapter,
+        }
+    }
+
+    /// The adapter, or those of a stack, by name.
+    fn levels(&self) -> Vec<(&str, &Adapter)> {
+        match self.adapter.parts.as_slice() {
+            [AnyMethod::Stack(stack)] => stack.named_levels().collect(),
+            _ => vec![(&self.adapter_name, &self.adapter)],
+        }
     }
 
     /// The name of a trained parameter in `grads.safetensors`.
@@ -206,6 +232,9 @@ impl Model {
                 "base_model.model.{}.{path}.base_layer.bias",
                 self.model_type
             ),
+            Some((path, _)) if matches!(self.adapter.parts[0], AnyMethod::Ia3(_)) => {
+                format!("base_model.model.{}.{path}.ia3_l", self.model_type)
+            }
             Some((path, tensor)) => format!(
                 "base_model.model.{}.{path}.{tensor}.weight",
                 self.model_type
@@ -214,6 +243,45 @@ impl Model {
             None => "prompt_encoder.embedding.weight".into(),
         }
     }
+}
+
+/// The adapters of a stacked or fused case.
+fn levels(
+    case: &Case,
+    how: &str,
+    shape: &EncoderShape,
+    model_type: &str,
+    device: &Device,
+) -> Vec<Level> {
+    let level = |name: &str| {
+        let folder = fixture(format!("cases/{}/adapter_{name}", case.name));
+        let loaded = pelt_methods::load(&folder, shape, model_type, device, &|_| None).unwrap();
+        assert_eq!(loaded.name, name);
+        Level {
+            name: loaded.name,
+            config: loaded.config,
+            adapter: loaded.adapter,
+        }
+    };
+    case.composed(how).into_iter().map(level).collect()
+}
+
+/// The adapters of a stacked case on top of one another, by the reference's rules.
+fn stacked(case: &Case, shape: &EncoderShape, model_type: &str, device: &Device) -> Adapter {
+    let rules = StackRules {
+        lora: StackedLora::Composed,
+        parallel: StackedParallel::Last,
+    };
+    let levels = levels(case, "stack", shape, model_type, device);
+    stack(levels, rules, shape).unwrap()
+}
+
+fn fused_adapters(case: &Case, shape: &EncoderShape, model_type: &str, device: &Device) -> Fusion {
+    let levels = levels(case, "fuse", shape, model_type, device);
+    let folder = fixture(format!("cases/{}/fusion", case.name));
+    let loaded = load_fusion(&folder, levels, shape, model_type, device).unwrap();
+    assert_eq!(loaded.names, case.composed("fuse"));
+    loaded.fusion
 }
 
 fn checkpoint_head(checkpoint: &Checkpoint, device: &Device) -> Option<Head> {
@@ -244,12 +312,7 @@ fn largest_difference(found: &[f32], expected: &[f32]) -> f64 {
 
 /// Compares everything that the fixture holds.
 pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outcome {
-    if case.is_stacked_or_fused() || case.skips_layers() {
-        return Outcome::NotSupported;
-    }
-    let Some(model) = Model::load(case) else {
-        return Outcome::NotSupported;
-    };
+    let model = Model::load(case);
     let inputs = Inputs::read(case);
     let expected = case.file("expected.safetensors");
     let mut check = |what: &str, difference: f64, tolerance: f64| {
@@ -257,10 +320,10 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outc
             failures.push(format!("{}: {what} differs by {difference:e}", case.name));
         }
     };
-    let pass = Pass::observing_gates();
+    let pass = case.skipping(Pass::observing_gates());
     let all = model
         .encoder
-        .forward(&inputs.batch, &model.adapter, RowsRead::All, &pass)
+        .forward(&inputs.batch, &model.hooks(), RowsRead::All, &pass)
         .unwrap();
     let gates = pass.into_gates();
     let rows: Vec<usize> = (0..inputs.lengths.len())
@@ -279,7 +342,7 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outc
     let first = first_rows(&all);
     let pooled = model
         .encoder
-        .pool(&first, &model.adapter, &Pass::evaluate());
+        .pool(&first, &model.hooks(), &Pass::evaluate());
     if let Some(expected) = &expected {
         // Some fixtures of PEFT hold the outputs of the head alone.
         if let Ok(hidden) = expected.read("last_hidden_state") {
@@ -293,14 +356,14 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outc
                 &expected.read("pooler_output").unwrap(),
             );
         }
-        let gates: BTreeMap<_, _> = named_gates(&model.adapter, &gates).into_iter().collect();
-        for name in expected.names() {
-            // Some fixtures were recorded without their gates.
-            if let Some(name) = name.strip_prefix(&format!("gate.{}.", model.adapter_name)) {
-                let expected = expected
-                    .read(&format!("gate.{}.{name}", model.adapter_name))
-                    .unwrap();
-                outputs(name, &gates[name], &expected);
+        for (adapter_name, adapter) in model.levels() {
+            let gates: BTreeMap<_, _> = named_gates(adapter, &gates).into_iter().collect();
+            for name in expected.names() {
+                // Some fixtures were recorded without their gates.
+                let start = format!("gate.{adapter_name}.");
+                if let Some(short) = name.strip_prefix(&start) {
+                    outputs(short, &gates[short], &expected.read(name).unwrap());
+                }
             }
         }
     }
@@ -313,17 +376,17 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outc
         return Outcome::Compared;
     };
     let logits = |rows: RowsRead| {
-        let pass = Pass::evaluate();
+        let pass = case.skipping(Pass::evaluate());
         let hidden = model
             .encoder
-            .forward(&inputs.batch, &model.adapter, rows, &pass)
+            .forward(&inputs.batch, &model.hooks(), rows, &pass)
             .unwrap();
         let first = match rows {
             RowsRead::All => first_rows(&hidden),
             RowsRead::First => hidden,
         };
         let input = match head.config().kind {
-            HeadKind::BertPooled => model.encoder.pool(&first, &model.adapter, &pass).unwrap(),
+            HeadKind::BertPooled => model.encoder.pool(&first, &model.hooks(), &pass).unwrap(),
             HeadKind::Roberta | HeadKind::Flexible => first.values,
         };
         head.forward(input, &pass)
@@ -386,6 +449,7 @@ fn named_gates(
             ("self.query.loras", "selfattn_lora", 0),
             ("self.key.loras", "selfattn_lora", 1),
             ("self.value.loras", "selfattn_lora", 2),
+            ("intermediate.dense.loras", "intermediate_lora", 0),
             (".output.adapters.", "output_adapter", 0),
         ];
         let (_, place, column) = place
@@ -442,9 +506,13 @@ fn compare_gradients(
     let network = case.name.ends_with("_prefix_projection");
     let backward = loss.backward();
     let mut found = gradients(&model.adapter, &backward);
+    let mut params = model.adapter.named_params();
+    if let Some(fusion) = &model.fusion {
+        found.extend(gradients(fusion, &backward));
+        params.extend(fusion.named_params());
+    }
     found.extend(gradients(head, &backward));
     found.extend(gradients(&model.encoder, &backward));
-    let mut params = model.adapter.named_params();
     params.extend(head.named_params());
     params.extend(model.encoder.named_params());
     let mut left: Vec<String> = expected.names().map(str::to_string).collect();

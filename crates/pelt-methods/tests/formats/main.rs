@@ -5,5 +5,6 @@
 
 mod adapterhub;
 mod folders;
+mod fusion;
 mod peft;
 mod refusals;

@@ -1,6 +1,7 @@
 //! Reading PEFT folders.
 
 use pelt_hooks::EncoderShape;
+use pelt_ia3::Ia3Config;
 use pelt_lora::{AttnMatrix, LoraConfig};
 use pelt_methods::PartConfig;
 use pelt_prompt::PromptInit;
@@ -112,5 +113,51 @@ fn virtual_tokens_keep_how_they_started() {
             }
             other => panic!("{other:?}"),
         }
+    }
+}
+
+fn ia3(folder: &Folder) -> Ia3Config {
+    match &folder.load().unwrap().config.parts[..] {
+        [PartConfig::Ia3(ia3)] => ia3.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_usual_modules_of_ia3_are_four_projections() {
+    for case in ["peft/bert_cls_ia3", "peft/roberta_cls_ia3"] {
+        let mut folder = Folder::of(case);
+        assert_eq!(ia3(&folder), Ia3Config::peft());
+        folder.config["target_modules"] = json!(null);
+        folder.config["feedforward_modules"] = json!(null);
+        assert_eq!(ia3(&folder), Ia3Config::peft());
+    }
+}
+
+#[test]
+fn modules_of_ia3_that_the_file_does_not_fit_are_named() {
+    let refusal = |field: &str, value: serde_json::Value| {
+        let mut folder = Folder::of("peft/bert_cls_ia3");
+        folder.config[field] = value;
+        folder.refusal()
+    };
+    // A feed-forward module has its factors in a row.
+    let message = refusal("feedforward_modules", json!(["key", "output.dense"]));
+    assert!(
+        message.contains("key.ia3_l should be [1, 32] but is [32, 1]"),
+        "{message}"
+    );
+    let message = refusal("target_modules", json!(["key", "output.dense"]));
+    assert!(message.contains("value.ia3_l is unexpected"), "{message}");
+    for (field, value) in [
+        ("exclude_modules", json!(["key"])),
+        ("target_modules", json!(".*key")),
+        ("feedforward_modules", json!(".*dense")),
+    ] {
+        let message = refusal(field, value);
+        assert!(
+            message.contains(field) && message.contains("not supported"),
+            "{message}"
+        );
     }
 }

@@ -95,11 +95,24 @@ fn everything_missing_unexpected_and_mis_shaped_is_listed_at_once() {
 #[test]
 fn what_adapterhub_can_and_we_cannot_is_named() {
     for (case, field, value, word) in [
-        ("bert_cls_lora", "composition_mode", json!("scale"), "(IA)³"),
+        (
+            "bert_cls_lora",
+            "composition_mode",
+            json!("other"),
+            "a way to combine",
+        ),
         ("bert_cls_lora", "use_dora", json!(true), "DoRA"),
+        ("bert_cls_ia3", "use_dora", json!(true), "DoRA"),
+        ("bert_cls_ia3", "r", json!(2), "more than one column"),
+        ("bert_cls_ia3", "dropout", json!(0.1), "dropout"),
         ("bert_cls_lora", "vera_d", json!(0.1), "VeRA"),
         ("bert_cls_lora", "architecture", json!("reft"), "reft"),
-        ("bert_cls_seq_bn", "phm_layer", json!(true), "Compacter"),
+        (
+            "bert_cls_compacter",
+            "shared_phm_rule",
+            json!(false),
+            "Compacter",
+        ),
         (
             "bert_cls_seq_bn",
             "inv_adapter",
@@ -144,7 +157,7 @@ fn what_adapterhub_can_and_we_cannot_is_named() {
 #[test]
 fn what_peft_can_and_we_cannot_is_named() {
     for (field, value) in [
-        ("peft_type", json!("IA3")),
+        ("peft_type", json!("LOHA")),
         ("rank_pattern", json!({ "query": 4 })),
         ("alpha_pattern", json!({ "query": 4 })),
         ("use_dora", json!(true)),
@@ -222,7 +235,7 @@ fn folders_that_are_no_adapters_say_what_is_missing() {
     let refusal = || load(folder.path(), &shape, "bert").unwrap_err().to_string();
     assert_says(&refusal(), &["no adapter_config.json"]);
     std::fs::write(folder.path().join("adapter_fusion_config.json"), "{}").unwrap();
-    assert_says(&refusal(), &["AdapterFusion is not supported"]);
+    assert_says(&refusal(), &["this is an AdapterFusion"]);
     std::fs::write(folder.path().join("adapter_config.json"), "{").unwrap();
     assert_says(&refusal(), &["not a JSON file"]);
     let config = Folder::of("adapters/bert_cls_lora").config;
