@@ -26,6 +26,8 @@ pub enum Command {
     Forward(ForwardArgs),
     /// List the methods with their defaults and parameter counts.
     Methods(MethodsArgs),
+    /// List the tasks with their labels, metrics and sizes.
+    Tasks(TasksArgs),
     /// Train a logistic regression on the frozen encoder's mean hidden states.
     #[command(hide = true)]
     Probe(ProbeArgs),
@@ -56,7 +58,7 @@ pub struct TrainArgs {
     /// Folder of data sets in the Hub's Parquet layout; without it they come from the Hub.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// A known task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli.
+    /// A task of `pelt tasks`, such as mrpc or chemprot.
     #[arg(long, conflicts_with = "train_file")]
     pub task: Option<String>,
     /// Split to train on, where it is not the task's own.
@@ -73,6 +75,12 @@ pub struct TrainArgs {
     /// Train on the first N of the shuffled rows.
     #[arg(long, value_name = "N")]
     pub train_rows: Option<usize>,
+    /// Choose the best weights on the next N of the shuffled rows, and score the task's own development set at the end.
+    #[arg(long, value_name = "N", requires = "train_rows")]
+    pub dev_rows: Option<usize>,
+    /// Seed of the shuffled rows that --train-rows and --dev-rows take from; default: --seed.
+    #[arg(long, value_name = "N", requires = "train_rows")]
+    pub data_seed: Option<u64>,
 
     /// A method of `pelt methods`, or `full` or `bitfit`.
     #[arg(long, default_value = "unipelt-prompt", value_name = "NAME")]
@@ -118,9 +126,9 @@ pub struct TrainArgs {
     /// Largest global gradient norm; 0 for no clipping.
     #[arg(long, default_value_t = 1.0, value_name = "NORM")]
     pub max_grad_norm: f64,
-    /// Longest sequence in tokens.
-    #[arg(long, default_value_t = 128, value_name = "N")]
-    pub max_length: usize,
+    /// Longest sequence in tokens; default: the task's own, else 128.
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
     /// Dropout of the encoder and the head, instead of the model's own.
     #[arg(long, value_name = "P")]
     pub dropout: Option<f64>,
@@ -160,7 +168,7 @@ pub struct EvaluateArgs {
     /// Folder of data sets in the Hub's Parquet layout; without it they come from the Hub.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// A known task.
+    /// A task of `pelt tasks`.
     #[arg(long, conflicts_with = "file", required_unless_present = "file")]
     pub task: Option<String>,
     /// Split to score, instead of the task's evaluation splits.
@@ -222,6 +230,13 @@ pub struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub struct MethodsArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TasksArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

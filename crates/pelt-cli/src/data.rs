@@ -153,10 +153,28 @@ pub fn check_vocabulary(
     Ok(())
 }
 
-/// `mrpc train`, or the file's name.
+/// `mrpc train`, or the file's name. Rows that are not those published under the name say so: `imdb (part) train`.
 pub fn describe(dataset: &TextDataset) -> String {
+    let name = dataset.display_name();
     match dataset.split.is_empty() {
-        true => dataset.name.clone(),
-        false => format!("{} {}", dataset.name, dataset.split),
+        true => name,
+        false => format!("{name} {}", dataset.split),
+    }
+}
+
+/// What a reader should know about a task's rows, such as that they stand in for others.
+pub fn note(card: &Card) -> Option<String> {
+    let note = card.note.as_deref()?;
+    Some(match &card.stand_in_for {
+        Some(other) => format!("{} stands in for {other}: {note}", card.name),
+        None => format!("{}: {note}", card.name),
+    })
+}
+
+/// `, 12 of them cut to 128 tokens`, or nothing.
+pub fn describe_truncated(truncated: usize, max_length: usize) -> String {
+    match truncated {
+        0 => String::new(),
+        _ => format!(", {truncated} of them cut to {max_length} tokens"),
     }
 }

@@ -35,6 +35,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, None)?;
     let run = run_folder::load(&args.run, record, &base, &args.model)?;
+    let max_length = run.record.config.train.max_length;
     let mut shown = Vec::new();
     for set in &sets {
         ensure!(
@@ -46,31 +47,75 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
             args.run.display(),
             run.record.config.head.labels
         );
-        shown.push((
-            set.split.clone(),
-            evaluate(&run, set, &tokenizer, &metrics, args.batch_size)?,
-        ));
+        let (evaluation, truncated) = evaluate(&run, set, &tokenizer, &metrics, args.batch_size)?;
+        shown.push(Scored {
+            set,
+            evaluation,
+            truncated,
+        });
     }
-    for (split, evaluation) in &shown {
+    for Scored {
+        set, evaluation, ..
+    } in &shown
+    {
         for warning in &evaluation.warnings {
-            eprintln!("warning: {split}: {warning}");
+            eprintln!("warning: {}: {warning}", data::describe(set));
         }
     }
+    let trained_on = &run.record.config.data;
     if args.json {
-        print_line(json(&shown))?;
-    } else {
-        for ((split, evaluation), set) in shown.iter().zip(&sets) {
-            print_line(format!("{split} ({})", set.describe_rows()))?;
-            for (name, value) in &evaluation.values {
-                print_line(format!("  {name:22} {value:.4}"))?;
-            }
+        let mut values = json(&shown);
+        if args.task.is_some() {
+            values.insert("data".into(), describe_json(&shown));
+            values.insert("trained_on".into(), trained_on.train.clone().into());
+        }
+        return print_line(Value::from(values));
+    }
+    for Scored {
+        set,
+        evaluation,
+        truncated,
+    } in &shown
+    {
+        print_line(format!(
+            "{} ({}{})",
+            data::describe(set),
+            set.describe_rows(),
+            data::describe_truncated(*truncated, max_length)
+        ))?;
+        for (name, value) in &evaluation.values {
+            print_line(format!("  {name:22} {value:.4}"))?;
         }
     }
-    Ok(())
+    print_line(format!(
+        "trained on {} ({} rows)",
+        trained_on.train, trained_on.train_rows
+    ))
+}
+
+/// One set with its scores.
+struct Scored<'a> {
+    set: &'a TextDataset,
+    evaluation: Evaluation,
+    truncated: usize,
+}
+
+/// Which rows the scores are on: a part of a published set, or a stand-in, never goes by its plain name.
+fn describe_json(shown: &[Scored<'_>]) -> Value {
+    let sets = shown.iter().map(|Scored { set, truncated, .. }| {
+        serde_json::json!({
+            "set": set.display_name(),
+            "split": set.split,
+            "rows": set.rows.len(),
+            "published_rows": set.published_rows,
+            "truncated_rows": truncated,
+        })
+    });
+    sets.collect()
 }
 
 /// The first split's values, and one object for each further split.
-fn json(shown: &[(String, Evaluation)]) -> Value {
+fn json(shown: &[Scored<'_>]) -> Map<String, Value> {
     let values = |values: &BTreeMap<String, f64>| -> Map<String, Value> {
         values
             .iter()
@@ -78,15 +123,21 @@ fn json(shown: &[(String, Evaluation)]) -> Value {
             .collect()
     };
     let mut out = Map::new();
-    for (index, (split, evaluation)) in shown.iter().enumerate() {
+    for (
+        index,
+        Scored {
+            set, evaluation, ..
+        },
+    ) in shown.iter().enumerate()
+    {
         match index {
             0 => out = values(&evaluation.values),
             _ => {
-                out.insert(split.clone(), values(&evaluation.values).into());
+                out.insert(set.split.clone(), values(&evaluation.values).into());
             }
         }
     }
-    out.into()
+    out
 }
 
 fn task_sets(args: &EvaluateArgs, task: &str) -> Result<(Vec<TextDataset>, Vec<Metric>)> {
@@ -95,6 +146,9 @@ fn task_sets(args: &EvaluateArgs, task: &str) -> Result<(Vec<TextDataset>, Vec<M
         Some(split) => vec![split.clone()],
         None => card.evaluation_splits.clone(),
     };
+    if let Some(note) = data::note(&card) {
+        eprintln!("note: {note}");
+    }
     ensure!(
         !splits.is_empty(),
         "the task {task} has no labelled split; name one with --split"
@@ -112,13 +166,9 @@ fn evaluate(
     tokenizer: &pelt_data::Tokenizer,
     metrics: &[Metric],
     batch_size: usize,
-) -> Result<Evaluation> {
+) -> Result<(Evaluation, usize)> {
     let max_length = run.record.config.train.max_length;
     let rows = data::examples(set, tokenizer, max_length)?;
-    Ok(pelt_train::evaluate(
-        &run.model,
-        &rows.examples,
-        metrics,
-        batch_size,
-    )?)
+    let evaluation = pelt_train::evaluate(&run.model, &rows.examples, metrics, batch_size)?;
+    Ok((evaluation, rows.truncated))
 }

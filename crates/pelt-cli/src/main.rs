@@ -13,7 +13,9 @@ mod output;
 mod predict;
 mod probe;
 mod progress;
+mod rows;
 mod run_folder;
+mod tasks;
 mod train;
 
 use clap::Parser;
@@ -38,6 +40,7 @@ fn main() {
         Command::Inspect(args) => inspect::run(&args),
         Command::Forward(args) => forward::run(&args),
         Command::Methods(args) => inspect::methods(&args),
+        Command::Tasks(args) => tasks::run(&args),
         Command::Probe(args) => probe::run(&args),
     });
     match result {

@@ -67,6 +67,19 @@ pub struct RunData {
     pub text_column: Option<String>,
     pub pair_column: Option<String>,
     pub pairs: bool,
+    /// What is known about the task's rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The rows that are scored once, with the best weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_rows: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_fingerprint: Option<String>,
+    /// Seed of the order from which training rows are taken, where it is not that of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_seed: Option<u64>,
 }
 
 /// Everything that a run was started with.
@@ -101,9 +114,36 @@ pub struct Results {
     pub steps: usize,
     pub best_step: usize,
     pub best: BTreeMap<String, f64>,
+    /// The rows that `best` was measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_on: Option<ScoredRows>,
+    /// Scores of the best weights on rows that chose nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestScores>,
+    /// Training rows that were cut to the longest sequence.
+    #[serde(default)]
+    pub truncated_rows: usize,
     pub seconds: f64,
     pub stopped_early: bool,
     pub peak_memory_mib: Option<u64>,
+}
+
+/// Rows on which a model was scored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ScoredRows {
+    /// Data set and split, such as `mrpc validation`.
+    pub set: String,
+    pub rows: usize,
+    /// Rows that were cut to the longest sequence.
+    pub truncated_rows: usize,
+}
+
+/// Scores on rows that were not used to choose the weights.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TestScores {
+    #[serde(flatten)]
+    pub on: ScoredRows,
+    pub values: BTreeMap<String, f64>,
 }
 
 /// Makes the folder ready for a run, or checks that it holds one to resume.

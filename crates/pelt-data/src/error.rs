@@ -201,6 +201,26 @@ pub enum DataError {
         /// Tokens that consecutive windows share.
         stride: usize,
     },
+    /// More rows are wanted than there are.
+    #[error(
+        "{name} has {rows} rows, but {wanted} are wanted for training and development together"
+    )]
+    TooFewRows {
+        /// The data set.
+        name: String,
+        /// Rows there are.
+        rows: usize,
+        /// Rows wanted.
+        wanted: usize,
+    },
+    /// The Hub does not have a data set in a layout that is read.
+    #[error(
+        "the data set {name:?} cannot be fetched from the Hugging Face Hub; give the folder that holds it (--data DIR)"
+    )]
+    NotOnHub {
+        /// The data set.
+        name: String,
+    },
     /// The Hugging Face Hub did not give what was asked for.
     #[error("{what} could not be fetched from the Hugging Face Hub: {message}")]
     Hub {

@@ -184,7 +184,7 @@ impl<'a> ClassNames<'a> {
 }
 
 /// A cell as the name of a class; `None` for a missing value, empty text and a number that is no integer.
-fn class_name(cell: &Cell) -> Option<String> {
+pub(crate) fn class_name(cell: &Cell) -> Option<String> {
     match cell {
         Cell::Text(text) if text.is_empty() => None,
         Cell::Text(text) => Some(text.clone()),

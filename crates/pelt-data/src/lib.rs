@@ -15,17 +15,19 @@ mod json_lines;
 mod labels;
 mod parquet_file;
 mod split_files;
+mod standing;
 mod table;
 mod text_dataset;
 mod tokenizer;
 mod user_file;
 
 pub use batches::{batches, first_rows, shuffled_order};
-pub use card::{Card, Columns, Source};
+pub use card::{Card, Columns, Layout, Source};
 pub use error::DataError;
 #[cfg(feature = "hub")]
 pub use hub::fetch_from_hub;
 pub use labels::{Label, Target};
+pub use standing::Standing;
 pub use text_dataset::{TextDataset, TextRow, fingerprint, read_split};
 pub use tokenizer::{Encoded, Piece, Tokenizer, Truncation, Window};
 pub use user_file::{UserFile, UserTask};
