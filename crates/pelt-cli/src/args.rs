@@ -50,6 +50,31 @@ pub struct ColumnArgs {
     pub regression: bool,
 }
 
+/// How questions about passages are read and answered.
+#[derive(Debug, Clone, Args)]
+pub struct QuestionArgs {
+    /// Questions: tokens that consecutive windows over a long passage share.
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub doc_stride: usize,
+    /// Questions: best starts and ends that are combined in each window, and best answers that are kept.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub n_best: usize,
+    /// Questions: longest answer in tokens.
+    #[arg(long, default_value_t = 30, value_name = "N")]
+    pub max_answer_tokens: usize,
+    /// Questions: what a position means where the method has a prompt.
+    #[arg(long, value_enum, default_value_t = PromptLabelsChoice::Shifted)]
+    pub prompt_labels: PromptLabelsChoice,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PromptLabelsChoice {
+    /// The row of that token, past the prompt.
+    Shifted,
+    /// The row of that number, prompt or not, as the `adapters` library has it.
+    Unshifted,
+}
+
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Folder of the pretrained encoder (Hugging Face layout).
@@ -81,6 +106,9 @@ pub struct TrainArgs {
     /// Seed of the shuffled rows that --train-rows and --dev-rows take from; default: --seed.
     #[arg(long, value_name = "N", requires = "train_rows")]
     pub data_seed: Option<u64>,
+
+    #[command(flatten)]
+    pub questions: QuestionArgs,
 
     /// A method of `pelt methods`, or `full` or `bitfit`.
     #[arg(long, default_value = "unipelt-prompt", value_name = "NAME")]
@@ -179,6 +207,9 @@ pub struct EvaluateArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub columns: ColumnArgs,
+    /// Questions: write predictions.json, as SQuAD's own script reads it, and nbest_predictions.json to this folder.
+    #[arg(long, value_name = "DIR")]
+    pub predictions: Option<PathBuf>,
     /// Rows of a batch.
     #[arg(long, default_value_t = 32, value_name = "N")]
     pub batch_size: usize,
@@ -195,7 +226,7 @@ pub struct PredictArgs {
     /// Folder of the pretrained encoder that the run adapted.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// One text a line, or two with a tab between them; default: standard input.
+    /// One text a line, or two with a tab between them, as a question and its passage; default: standard input.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Rows of a batch.

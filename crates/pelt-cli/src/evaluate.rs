@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 use crate::args::{ColumnArgs, EvaluateArgs};
 use crate::model::Base;
 use crate::output::print_line;
-use crate::run_folder::{self, Run};
-use crate::{data, model};
+use crate::run_folder::{self, QuestionSettings, Run, RunRecord};
+use crate::source::Reading;
+use crate::{data, model, questions};
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     ensure!(
@@ -19,6 +20,14 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         "--batch-size must be at least 1, but is 0"
     );
     let record = run_folder::read_record(&args.run)?;
+    if let Some(settings) = questions::settings(&record) {
+        return run_questions(args, record, settings);
+    }
+    ensure!(
+        args.predictions.is_none(),
+        "--predictions is for runs that answer questions, which the one in {} does not",
+        args.run.display()
+    );
     let labels = data::label_names(&record.config.target);
     let (sets, metrics) = match (&args.task, &args.file) {
         (Some(task), None) => task_sets(args, task)?,
@@ -86,6 +95,60 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         for (name, value) in &evaluation.values {
             print_line(format!("  {name:22} {value:.4}"))?;
         }
+    }
+    print_line(format!(
+        "trained on {} ({} rows)",
+        trained_on.train, trained_on.train_rows
+    ))
+}
+
+/// Scores a run that answers questions.
+fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSettings) -> Result<()> {
+    let sets = questions::read_sets(args)?;
+    let tokenizer = model::tokenizer(&args.model)?;
+    let base = Base::open(&args.model, None)?;
+    let run = run_folder::load(&args.run, record, &base, &args.model)?;
+    let reading = Reading {
+        tokenizer: &tokenizer,
+        base: &base,
+        model: &args.model,
+        max_length: run.record.config.train.max_length,
+    };
+    let mut out = Map::new();
+    let mut data = Vec::new();
+    let trained_on = &run.record.config.data;
+    for (index, set) in sets.into_iter().enumerate() {
+        let scored = questions::evaluate(&run, set, &reading, settings, args.batch_size)?;
+        if let Some(folder) = &args.predictions {
+            scored.write(folder)?;
+        }
+        let values = scored.evaluation.values.iter();
+        let mut values: Map<String, Value> = values
+            .map(|(name, value)| (name.clone(), (*value).into()))
+            .collect();
+        match index {
+            0 => out.append(&mut values),
+            _ => {
+                out.insert(scored.set.split.clone(), values.into());
+            }
+        }
+        data.push(serde_json::json!({
+            "set": scored.set.display_name(),
+            "split": scored.set.split,
+            "rows": scored.set.questions.len(),
+            "published_rows": scored.set.published_rows,
+        }));
+        if !args.json {
+            print_line(scored.describe())?;
+            for (name, value) in &scored.evaluation.values {
+                print_line(format!("  {name:22} {value:.2}"))?;
+            }
+        }
+    }
+    if args.json {
+        out.insert("data".into(), data.into());
+        out.insert("trained_on".into(), trained_on.train.clone().into());
+        return print_line(Value::from(out));
     }
     print_line(format!(
         "trained on {} ({} rows)",

@@ -13,8 +13,10 @@ mod output;
 mod predict;
 mod probe;
 mod progress;
+mod questions;
 mod rows;
 mod run_folder;
+mod source;
 mod tasks;
 mod train;
 

@@ -6,7 +6,8 @@ use pelt_metrics::Metric;
 
 use crate::args::TrainArgs;
 use crate::data;
-use crate::run_folder::RunData;
+use crate::run_folder::{RunData, ScoredRows};
+use crate::source::{Prepared, PreparedSet, Reading, SetContent};
 
 /// Training and validation rows with their metrics.
 pub struct Rows {
@@ -94,6 +95,56 @@ impl Rows {
         self.train = train;
         self.test = self.validation.replace(development);
         Ok(())
+    }
+
+    /// Tokenises the rows of all uses.
+    pub fn prepare(&self, reading: &Reading<'_>) -> Result<Prepared> {
+        let mut description = Vec::new();
+        let mut set = |use_of_it: &str, rows: Option<&TextDataset>| -> Result<_> {
+            let Some(rows) = rows else {
+                return Ok(None);
+            };
+            let tokenised = data::examples(rows, reading.tokenizer, reading.max_length)?;
+            let sequences = &tokenised.examples.sequences;
+            let name = data::describe(rows);
+            let ids = sequences
+                .iter()
+                .map(|row| [row.input_ids.as_slice(), row.token_type_ids.as_slice()])
+                .enumerate();
+            data::check_vocabulary(ids, &name, reading.model, reading.base)?;
+            let tokens: usize = sequences.iter().map(|s| s.input_ids.len()).sum();
+            description.push(format!(
+                "{use_of_it} rows: {name}, {}, {:.1} tokens each{}",
+                rows.describe_rows(),
+                tokens as f64 / sequences.len().max(1) as f64,
+                data::describe_truncated(tokenised.truncated, reading.max_length)
+            ));
+            Ok(Some(PreparedSet {
+                on: ScoredRows {
+                    set: name,
+                    rows: rows.rows.len(),
+                    truncated_rows: tokenised.truncated,
+                },
+                content: SetContent::Rows(tokenised.examples),
+            }))
+        };
+        let train = set("training", Some(&self.train))?;
+        let validation = set("validation", self.validation.as_ref())?;
+        let test = set("test", self.test.as_ref())?;
+        let (examples, truncated) = match train {
+            Some(PreparedSet {
+                content: SetContent::Rows(examples),
+                on,
+            }) => (examples, on.truncated_rows),
+            _ => bail!("there are no training rows"),
+        };
+        Ok(Prepared {
+            train: examples,
+            truncated,
+            validation,
+            test,
+            description,
+        })
     }
 
     pub fn describe(&self, args: &TrainArgs) -> RunData {

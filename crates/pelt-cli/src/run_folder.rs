@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use pelt_data::Target;
+use pelt_data::{AnswerRules, Target};
 use pelt_encoder::{EncoderError, Head, HeadConfig};
 use pelt_hooks::{ADAPTER, EncoderShape, NamedParam, load_named, values};
 use pelt_methods::{Adapter, ModelInfo};
@@ -94,6 +94,18 @@ pub struct RunConfig {
     pub data: RunData,
     pub train: TrainConfig,
     pub dropout: Option<f64>,
+    /// How questions are read and answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions: Option<QuestionSettings>,
+}
+
+/// How questions are read and answered.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct QuestionSettings {
+    /// Tokens that consecutive windows share.
+    pub doc_stride: usize,
+    #[serde(flatten)]
+    pub rules: AnswerRules,
 }
 
 /// `run.json`.
@@ -272,10 +284,19 @@ pub fn save(
     let info = ModelInfo {
         model_type: config.base.architecture.clone(),
         model_name: config.base.path.clone(),
-        model_class: match config.base.architecture.as_str() {
-            "roberta" => "RobertaForSequenceClassification".into(),
-            _ => "BertForSequenceClassification".into(),
-        },
+        model_class: format!(
+            "{}For{}",
+            match config.base.architecture.as_str() {
+                "roberta" => "Roberta",
+                _ => "Bert",
+            },
+            match config.target {
+                Target::Span => "QuestionAnswering",
+                Target::Classification { .. } | Target::Regression { .. } => {
+                    "SequenceClassification"
+                }
+            }
+        ),
         hidden_size: config.base.shape.hidden_size,
     };
     if let Tuning::Adapter(adapter) = &config.tuning {

@@ -14,7 +14,7 @@ pub fn run(args: &TasksArgs) -> Result<()> {
         return print_line(cards.iter().map(describe).collect::<Value>());
     }
     print_line(format!(
-        "{:22} {:16} {:22} published rows by split",
+        "{:22} {:18} {:22} published rows by split",
         "task", "kind", "chosen by"
     ))?;
     for card in &cards {
@@ -22,7 +22,7 @@ pub fn run(args: &TasksArgs) -> Result<()> {
             .map(|(split, rows)| format!("{split} {rows}"))
             .collect();
         print_line(format!(
-            "{:22} {:16} {:22} {}",
+            "{:22} {:18} {:22} {}",
             card.name,
             kind(&card.target),
             card.primary_metric.name(),
@@ -57,6 +57,7 @@ fn kind(target: &Target) -> String {
     match target {
         Target::Classification { labels } => format!("{} classes", labels.len()),
         Target::Regression { .. } => "score".to_owned(),
+        Target::Span => "span of a passage".to_owned(),
     }
 }
 

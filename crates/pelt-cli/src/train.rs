@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use burn::module::Module;
-use pelt_data::{Card, TextDataset};
+use pelt_data::Card;
 use pelt_train::{EvaluateEvery, PeftModel, TrainConfig, Trainer};
 
 use crate::args::TrainArgs;
-use crate::data::{self, Tokenised};
 use crate::device::device;
 use crate::method::Tuning;
 use crate::model::{self, Base};
 use crate::output::print_line;
 use crate::progress::{Progress, duration};
-use crate::rows::Rows;
 use crate::run_folder::{self, BaseModel, Results, RunConfig, ScoredRows, TestScores};
+use crate::source::{Reading, Source};
 
 pub fn run(args: TrainArgs) -> Result<()> {
     let tuning = Tuning::from_args(&args.method, args.method_file.as_deref(), &args.settings)?;
@@ -28,7 +27,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
             "--dropout must be in [0, 1), but is {p}"
         );
     }
-    let rows = Rows::read(&args)?;
+    let source = Source::read(&args)?;
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, args.dropout)?;
     let shape = *base.encoder.shape();
@@ -45,12 +44,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let training = device().autodiff();
     let adapter = model::new_adapter(&tuning.adapter(), &base, &tokenizer, args.seed, &training)?;
     base.encoder.check_length(max_length, &adapter)?;
-    let head = model::head_config(
-        base.config(),
-        args.head,
-        rows.train.target.outputs(),
-        args.dropout,
-    );
+    let head = source.head(&base, &args);
     let mut peft = PeftModel::new(
         Arc::clone(&base.encoder),
         adapter,
@@ -60,38 +54,33 @@ pub fn run(args: TrainArgs) -> Result<()> {
         peft = peft.with_tuned_encoder(|name| tuning.trains(name));
     }
 
-    let examples = |rows: &TextDataset| {
-        let tokenised = data::examples(rows, &tokenizer, max_length)?;
-        data::check_vocabulary(
-            &tokenised.examples.sequences,
-            &data::describe(rows),
-            &args.model,
-            &base,
-        )?;
-        Ok::<_, anyhow::Error>(tokenised)
-    };
-    let train = examples(&rows.train)?;
-    let validation = rows.validation.as_ref().map(examples).transpose()?;
-    let test = rows.test.as_ref().map(examples).transpose()?;
+    let rows = source.prepare(&Reading {
+        tokenizer: &tokenizer,
+        base: &base,
+        model: &args.model,
+        max_length,
+    })?;
+    let (metrics, primary_metric) = source.metrics();
     if args.checkpoint_every.is_none() {
         train_config.checkpoint_every =
-            Some(train_config.steps_per_epoch(train.examples.sequences.len()));
+            Some(train_config.steps_per_epoch(rows.train.sequences.len()));
     }
     let config = RunConfig {
         tuning,
         head,
-        target: rows.train.target.clone(),
-        metrics: rows.metrics.clone(),
-        primary_metric: rows.primary,
+        target: source.target(),
+        metrics: metrics.to_vec(),
+        primary_metric,
         base: BaseModel {
             path: model::absolute(&args.model)?,
             fingerprint: base.checkpoint.fingerprint()?,
             architecture: base.config().architecture.name().into(),
             shape,
         },
-        data: rows.describe(&args),
+        data: source.describe(&args),
         train: train_config.clone(),
         dropout: args.dropout,
+        questions: source.settings(),
     };
     run_folder::prepare(&args.out, args.force, args.resume)?;
     let identity = serde_json::to_string(&run_folder::identity(serde_json::to_value(&config)?))?;
@@ -102,19 +91,21 @@ pub fn run(args: TrainArgs) -> Result<()> {
     }
     let trainable: usize = peft.named_params().iter().map(|param| param.count()).sum();
     let total = base.encoder.num_params();
-    introduce(
-        &rows,
-        [Some(&train), validation.as_ref(), test.as_ref()],
-        max_length,
-        [trainable, total],
-    );
+    let share = 100.0 * trainable as f64 / total as f64;
+    eprintln!("training {trainable} parameters ({share:.3} % of {total})");
+    if let Some(note) = source.note() {
+        eprintln!("note: {note}");
+    }
+    for line in &rows.description {
+        eprintln!("{line}");
+    }
 
     let trainer = Trainer {
         config: &train_config,
-        train: &train.examples,
-        development: validation.as_ref().map(|rows| &rows.examples),
-        metrics: &rows.metrics,
-        primary_metric: rows.primary,
+        train: &rows.train,
+        development: rows.validation.as_ref().map(|set| set.development()),
+        metrics,
+        primary_metric,
         folder: &args.out,
         identity: &identity,
     };
@@ -123,23 +114,14 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let mut progress = Progress::new();
     let outcome = trainer.run(peft, resume, &mut progress)?;
     drop(progress);
-    let on = |rows: &TextDataset, tokenised: &Tokenised| ScoredRows {
-        set: data::describe(rows),
-        rows: rows.rows.len(),
-        truncated_rows: tokenised.truncated,
-    };
-    let test_scores = match (&rows.test, &test) {
-        (Some(rows_of_test), Some(test)) => Some(TestScores {
-            on: on(rows_of_test, test),
-            values: pelt_train::evaluate(
-                &outcome.model,
-                &test.examples,
-                &rows.metrics,
-                args.batch_size,
-            )?
-            .values,
+    let test = match &rows.test {
+        Some(set) => Some(TestScores {
+            on: set.on.clone(),
+            values: set
+                .evaluate(&outcome.model, metrics, args.batch_size)?
+                .values,
         }),
-        _ => None,
+        None => None,
     };
     let results = Results {
         trainable_parameters: trainable,
@@ -147,12 +129,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
         steps: outcome.steps,
         best_step: outcome.best_step,
         best: outcome.best_values.clone(),
-        best_on: match (&rows.validation, &validation) {
-            (Some(rows), Some(tokenised)) => Some(on(rows, tokenised)),
-            _ => None,
-        },
-        test: test_scores,
-        truncated_rows: train.truncated,
+        best_on: rows.validation.map(|set| set.on),
+        test,
+        truncated_rows: rows.truncated,
         seconds: outcome.seconds,
         stopped_early: outcome.stopped_early,
         peak_memory_mib: peak_memory_mib(),
@@ -185,39 +164,6 @@ fn scores(on: &ScoredRows, values: &BTreeMap<String, f64>) -> String {
         .map(|(name, value)| format!("{name} {value:.4}"))
         .collect();
     format!("{} on {}, {} rows", values.join("  "), on.set, on.rows)
-}
-
-/// Says on standard error what is trained and on which rows; `sets` are those of training, validation and test.
-fn introduce(
-    rows: &Rows,
-    sets: [Option<&Tokenised>; 3],
-    max_length: usize,
-    [trainable, total]: [usize; 2],
-) {
-    let share = 100.0 * trainable as f64 / total as f64;
-    eprintln!("training {trainable} parameters ({share:.3} % of {total})");
-    if let Some(note) = &rows.note {
-        eprintln!("note: {note}");
-    }
-    let datasets = [
-        ("training", Some(&rows.train)),
-        ("validation", rows.validation.as_ref()),
-        ("test", rows.test.as_ref()),
-    ];
-    for ((use_of_it, dataset), tokenised) in datasets.into_iter().zip(sets) {
-        let (Some(dataset), Some(tokenised)) = (dataset, tokenised) else {
-            continue;
-        };
-        let sequences = &tokenised.examples.sequences;
-        let tokens: usize = sequences.iter().map(|s| s.input_ids.len()).sum();
-        eprintln!(
-            "{use_of_it} rows: {}, {}, {:.1} tokens each{}",
-            data::describe(dataset),
-            dataset.describe_rows(),
-            tokens as f64 / sequences.len().max(1) as f64,
-            data::describe_truncated(tokenised.truncated, max_length)
-        );
-    }
 }
 
 /// The longest sequence that the task's card asks for.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use pelt_metrics::Metric;
+use pelt_metrics::{Metric, PredictionKind};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, join_names};
 use crate::labels::Target;
 
-const BUILTIN: [(&str, &str); 20] = [
+const BUILTIN: [(&str, &str); 21] = [
     ("acl_arc", include_str!("../../../datasets/acl_arc.toml")),
     ("agnews", include_str!("../../../datasets/agnews.toml")),
     ("ax", include_str!("../../../datasets/ax.toml")),
@@ -39,6 +39,7 @@ const BUILTIN: [(&str, &str); 20] = [
     ("rct", include_str!("../../../datasets/rct.toml")),
     ("rte", include_str!("../../../datasets/rte.toml")),
     ("scierc", include_str!("../../../datasets/scierc.toml")),
+    ("squad", include_str!("../../../datasets/squad.toml")),
     ("sst2", include_str!("../../../datasets/sst2.toml")),
     ("stsb", include_str!("../../../datasets/stsb.toml")),
     ("wnli", include_str!("../../../datasets/wnli.toml")),
@@ -118,6 +119,8 @@ pub enum Layout {
     Parquet,
     /// `train.jsonl`, `dev.jsonl` (the split `validation`) and `test.jsonl`.
     JsonLines,
+    /// `train-v1.1.json` and `dev-v1.1.json`, as SQuAD was published.
+    OfficialJson,
 }
 
 impl Layout {
@@ -126,6 +129,7 @@ impl Layout {
         match self {
             Self::Parquet => "SPLIT-00000-of-00001.parquet",
             Self::JsonLines => "SPLIT.jsonl",
+            Self::OfficialJson => "SPLIT-v1.1.json",
         }
     }
 }
@@ -186,7 +190,7 @@ impl Card {
     pub fn labels(&self) -> Option<&[String]> {
         match &self.target {
             Target::Classification { labels } => Some(labels),
-            Target::Regression { .. } => None,
+            Target::Regression { .. } | Target::Span => None,
         }
     }
 
@@ -213,9 +217,13 @@ impl Card {
         if self.metrics.is_empty() {
             return Err("metrics is empty, expected at least one".to_owned());
         }
-        let scores = self.target.is_regression();
+        let kind = match self.target {
+            Target::Classification { .. } => PredictionKind::Classes,
+            Target::Regression { .. } => PredictionKind::Scores,
+            Target::Span => PredictionKind::Answers,
+        };
         for metric in &self.metrics {
-            if metric.is_for_scores() != Some(scores) {
+            if !metric.fits(kind) || *metric == Metric::CombinedScore {
                 return Err(format!(
                     "the metric {} does not fit the kind of target",
                     metric.name()

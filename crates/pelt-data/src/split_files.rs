@@ -19,13 +19,19 @@ pub(crate) struct SplitFile {
 impl SplitFile {
     /// Reads a file name; `None` where it is not the name of a split's file.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        if let Some(stem) = name.strip_suffix(".jsonl") {
+        for (ending, layout) in [
+            (".jsonl", Layout::JsonLines),
+            ("-v1.1.json", Layout::OfficialJson),
+        ] {
+            let Some(stem) = name.strip_suffix(ending) else {
+                continue;
+            };
             return (!stem.is_empty()).then(|| Self {
                 split: if stem == "dev" { "validation" } else { stem }.to_owned(),
                 index: 0,
                 count: 1,
                 name: name.to_owned(),
-                layout: Layout::JsonLines,
+                layout,
             });
         }
         let stem = name.strip_suffix(".parquet")?;

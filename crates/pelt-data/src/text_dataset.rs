@@ -51,13 +51,7 @@ impl TextDataset {
 
     /// Number of rows as a reader should see it, such as `9,888 of 392,702 rows`.
     pub fn describe_rows(&self) -> String {
-        let rows = grouped(self.rows.len());
-        match self.published_rows {
-            Some(published) if published != self.rows.len() => {
-                format!("{rows} of {} rows", grouped(published))
-            }
-            _ => format!("{rows} rows"),
-        }
+        describe_rows(self.rows.len(), self.published_rows)
     }
 
     /// The first `count` rows of the rows shuffled with `seed`, or all of them, shuffled, where there are fewer.
@@ -127,6 +121,11 @@ impl Dataset<TextRow> for TextDataset {
 /// The folder, the split, one of its files or a column is not there; a file is damaged or empty; text is not UTF-8; a
 /// label is not one of the card's. Path and row are named.
 pub fn read_split(root: &Path, card: &Card, split: &str) -> Result<TextDataset, DataError> {
+    if card.target == Target::Span {
+        return Err(DataError::NoTexts {
+            name: card.name.clone(),
+        });
+    }
     let folder = split_files::task_folder(root, card)?;
     let (split, chosen) = split_files::choose(card, split, &folder, split_files::list(&folder)?)?;
     let published_rows = card.published_rows.get(&split).copied();
@@ -275,6 +274,12 @@ pub fn fingerprint(dataset: &TextDataset) -> String {
                 hash.update([2]);
                 hash.update(score.to_le_bytes());
             }
+            Some(Label::Span(tokens)) => {
+                hash.update([3]);
+                for token in tokens {
+                    hash.update((token as u64).to_le_bytes());
+                }
+            }
             None => hash.update([0]),
         }
     }
@@ -284,8 +289,18 @@ pub fn fingerprint(dataset: &TextDataset) -> String {
         .collect()
 }
 
+/// `9,888 of 392,702 rows`, or `9,888 rows`.
+pub(crate) fn describe_rows(rows: usize, published: Option<usize>) -> String {
+    match published {
+        Some(published) if published != rows => {
+            format!("{} of {} rows", grouped(rows), grouped(published))
+        }
+        _ => format!("{} rows", grouped(rows)),
+    }
+}
+
 /// A number with commas between groups of three digits.
-pub(crate) fn grouped(number: usize) -> String {
+fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
