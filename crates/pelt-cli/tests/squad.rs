@@ -168,6 +168,32 @@ fn a_flexible_head_is_saved_under_the_public_librarys_names() {
 }
 
 #[test]
+fn a_model_with_a_span_head_of_its_own_gives_start_and_end_logits() {
+    let scene = Scene::new();
+    scene.copy("bert", "qa");
+    let trained = pelt_testkit::fixture("models/bert/qa/model.safetensors");
+    std::fs::copy(trained, scene.path("qa/model.safetensors")).unwrap();
+    let inputs = pelt_testkit::fixture("inputs/bert_ragged.safetensors");
+    scene.succeeds(&format!(
+        "forward --model qa --inputs {} --output out.safetensors",
+        inputs.display()
+    ));
+    let expected = pelt_testkit::fixture("cases/base/bert_qa/expected.safetensors");
+    let expected = pelt_tensors::TensorFiles::open(&expected).unwrap();
+    // Real tokens of the first and of the last sequence; the reference has values for padding, which is zero here.
+    let out = scene.tensors("out.safetensors");
+    for name in ["start_logits", "end_logits"] {
+        let (found, expected) = (&out[name], expected.read(name).unwrap());
+        assert_eq!(found.shape, expected.shape);
+        for place in (0..12).chain(48..59) {
+            let difference = (found.values[place] - expected.values[place]).abs();
+            assert!(difference < 1e-4, "{name} {place}: {difference}");
+        }
+        assert_eq!(found.values[59], 0.0);
+    }
+}
+
+#[test]
 fn a_run_of_questions_that_was_stopped_goes_on() {
     let scene = scene();
     let train = format!("{TRAIN} --method lora --epochs 2 --train-rows 24 --checkpoint-every 2");
