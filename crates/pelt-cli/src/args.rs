@@ -26,6 +26,8 @@ pub enum Command {
     Forward(ForwardArgs),
     /// List the methods with their defaults and parameter counts.
     Methods(MethodsArgs),
+    /// List the tasks with their labels, metrics and sizes.
+    Tasks(TasksArgs),
     /// Train a logistic regression on the frozen encoder's mean hidden states.
     #[command(hide = true)]
     Probe(ProbeArgs),
@@ -48,6 +50,31 @@ pub struct ColumnArgs {
     pub regression: bool,
 }
 
+/// How questions about passages are read and answered.
+#[derive(Debug, Clone, Args)]
+pub struct QuestionArgs {
+    /// Questions: tokens that consecutive windows over a long passage share.
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub doc_stride: usize,
+    /// Questions: best starts and ends that are combined in each window, and best answers that are kept.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub n_best: usize,
+    /// Questions: longest answer in tokens.
+    #[arg(long, default_value_t = 30, value_name = "N")]
+    pub max_answer_tokens: usize,
+    /// Questions: what a position means where the method has a prompt.
+    #[arg(long, value_enum, default_value_t = PromptLabelsChoice::Shifted)]
+    pub prompt_labels: PromptLabelsChoice,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PromptLabelsChoice {
+    /// The row of that token, past the prompt.
+    Shifted,
+    /// The row of that number, prompt or not, as the `adapters` library has it.
+    Unshifted,
+}
+
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Folder of the pretrained encoder (Hugging Face layout).
@@ -56,7 +83,7 @@ pub struct TrainArgs {
     /// Folder of data sets in the Hub's Parquet layout; without it they come from the Hub.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// A known task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli.
+    /// A task of `pelt tasks`, such as mrpc or chemprot.
     #[arg(long, conflicts_with = "train_file")]
     pub task: Option<String>,
     /// Split to train on, where it is not the task's own.
@@ -73,6 +100,15 @@ pub struct TrainArgs {
     /// Train on the first N of the shuffled rows.
     #[arg(long, value_name = "N")]
     pub train_rows: Option<usize>,
+    /// Choose the best weights on the next N of the shuffled rows, and score the task's own development set at the end.
+    #[arg(long, value_name = "N", requires = "train_rows")]
+    pub dev_rows: Option<usize>,
+    /// Seed of the shuffled rows that --train-rows and --dev-rows take from; default: --seed.
+    #[arg(long, value_name = "N", requires = "train_rows")]
+    pub data_seed: Option<u64>,
+
+    #[command(flatten)]
+    pub questions: QuestionArgs,
 
     /// A method of `pelt methods`, or `full` or `bitfit`.
     #[arg(long, default_value = "unipelt-prompt", value_name = "NAME")]
@@ -118,9 +154,9 @@ pub struct TrainArgs {
     /// Largest global gradient norm; 0 for no clipping.
     #[arg(long, default_value_t = 1.0, value_name = "NORM")]
     pub max_grad_norm: f64,
-    /// Longest sequence in tokens.
-    #[arg(long, default_value_t = 128, value_name = "N")]
-    pub max_length: usize,
+    /// Longest sequence in tokens; default: the task's own, else 128.
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
     /// Dropout of the encoder and the head, instead of the model's own.
     #[arg(long, value_name = "P")]
     pub dropout: Option<f64>,
@@ -163,7 +199,7 @@ pub struct EvaluateArgs {
     /// Folder of data sets in the Hub's Parquet layout; without it they come from the Hub.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// A known task.
+    /// A task of `pelt tasks`.
     #[arg(long, conflicts_with = "file", required_unless_present = "file")]
     pub task: Option<String>,
     /// Split to score, instead of the task's evaluation splits.
@@ -177,6 +213,9 @@ pub struct EvaluateArgs {
     /// Layers, from 0, in which the run's method does nothing (AdapterDrop), e.g. 0,2.
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     pub skip_layers: Vec<usize>,
+    /// Questions: write predictions.json, as SQuAD's own script reads it, and nbest_predictions.json to this folder.
+    #[arg(long, value_name = "DIR")]
+    pub predictions: Option<PathBuf>,
     /// Rows of a batch.
     #[arg(long, default_value_t = 32, value_name = "N")]
     pub batch_size: usize,
@@ -193,7 +232,7 @@ pub struct PredictArgs {
     /// Folder of the pretrained encoder that the run adapted.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// One text a line, or two with a tab between them; default: standard input.
+    /// One text a line, or two with a tab between them, as a question and its passage; default: standard input.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Layers, from 0, in which the run's method does nothing (AdapterDrop), e.g. 0,2.
@@ -231,6 +270,13 @@ pub struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub struct MethodsArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TasksArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -15,11 +15,15 @@ use crate::model::Base;
 
 /// A split of a known task.
 pub fn task_split(card: &Card, data: Option<&Path>, split: &str) -> Result<TextDataset> {
-    let root = match data {
+    Ok(read_split(&task_root(card, data, split)?, card, split)?)
+}
+
+/// The folder in which a split of a known task is looked for.
+pub fn task_root(card: &Card, data: Option<&Path>, split: &str) -> Result<PathBuf> {
+    Ok(match data {
         Some(root) => root.to_path_buf(),
         None => pelt_data::fetch_from_hub(card, split, &hub_cache()?)?,
-    };
-    Ok(read_split(&root, card, split)?)
+    })
 }
 
 /// The Hub client's usual cache folder.
@@ -62,6 +66,7 @@ pub fn default_metrics(target: &Target) -> (Vec<Metric>, Metric) {
             vec![Metric::Pearson, Metric::Spearmanr],
             Metric::CombinedScore,
         ),
+        Target::Span => (vec![Metric::ExactMatch, Metric::F1], Metric::F1),
         Target::Classification { labels } if labels.len() == 2 => {
             (vec![Metric::Accuracy, Metric::F1], Metric::Accuracy)
         }
@@ -71,11 +76,11 @@ pub fn default_metrics(target: &Target) -> (Vec<Metric>, Metric) {
     }
 }
 
-/// Class names, or `None` for a regression.
+/// Class names, or `None` for a regression or spans.
 pub fn label_names(target: &Target) -> Option<Vec<String>> {
     match target {
         Target::Classification { labels } => Some(labels.clone()),
-        Target::Regression { .. } => None,
+        Target::Regression { .. } | Target::Span => None,
     }
 }
 
@@ -125,9 +130,12 @@ pub fn sequences(
     Ok((sequences, truncated))
 }
 
+/// Token ids and token type ids of a row, and its number from 0.
+pub type RowIds<'a> = (usize, [&'a [u32]; 2]);
+
 /// Checks that every token has a row in the model's tables: a tokenizer may come from another model.
-pub fn check_vocabulary(
-    sequences: &[Sequence],
+pub fn check_vocabulary<'a>(
+    ids: impl IntoIterator<Item = RowIds<'a>>,
     rows: &str,
     model: &Path,
     base: &Base,
@@ -137,8 +145,7 @@ pub fn check_vocabulary(
         ("token", config.shape.vocab_size),
         ("token type", config.type_vocab_size),
     ];
-    for (row, sequence) in sequences.iter().enumerate() {
-        let ids = [&sequence.input_ids, &sequence.token_type_ids];
+    for (row, ids) in ids {
         for ((table, size), ids) in tables.into_iter().zip(ids) {
             if let Some(id) = ids.iter().find(|id| **id as usize >= size) {
                 bail!(
@@ -153,10 +160,28 @@ pub fn check_vocabulary(
     Ok(())
 }
 
-/// `mrpc train`, or the file's name.
+/// `mrpc train`, or the file's name. Rows that are not those published under the name say so: `imdb (part) train`.
 pub fn describe(dataset: &TextDataset) -> String {
+    let name = dataset.display_name();
     match dataset.split.is_empty() {
-        true => dataset.name.clone(),
-        false => format!("{} {}", dataset.name, dataset.split),
+        true => name,
+        false => format!("{name} {}", dataset.split),
+    }
+}
+
+/// What a reader should know about a task's rows, such as that they stand in for others.
+pub fn note(card: &Card) -> Option<String> {
+    let note = card.note.as_deref()?;
+    Some(match &card.stand_in_for {
+        Some(other) => format!("{} stands in for {other}: {note}", card.name),
+        None => format!("{}: {note}", card.name),
+    })
+}
+
+/// `, 12 of them cut to 128 tokens`, or nothing.
+pub fn describe_truncated(truncated: usize, max_length: usize) -> String {
+    match truncated {
+        0 => String::new(),
+        _ => format!(", {truncated} of them cut to {max_length} tokens"),
     }
 }

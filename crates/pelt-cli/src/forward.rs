@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use pelt_encoder::{
-    Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, RowsRead, first_rows,
+    Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, PromptLabels, RowsRead,
+    first_rows,
 };
 use pelt_hooks::{EncoderHooks, Hidden, PackedBatch, Packing, Pass, Sequence};
 use pelt_methods::{
@@ -65,19 +66,30 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
     let first = first_rows(&hidden);
     let pooled = encoder.pool(&first, &adapter, &pass);
     let mut out = BTreeMap::new();
-    if let Some(head) = head {
+    let longest = inputs.columns + hidden.packing.longest() - inputs.batch.packing.longest();
+    if let Some(head) = head.as_ref().filter(|head| head.config().kind.is_span()) {
+        let logits = head.forward(hidden.values.clone(), &pass);
+        for (side, name) in ["start_logits", "end_logits"].into_iter().enumerate() {
+            let side = Hidden {
+                values: logits.clone().narrow(1, side, 1),
+                packing: hidden.packing.clone(),
+            };
+            let HostTensor { mut shape, values } = padded(side, longest)?;
+            shape.pop();
+            out.insert(name.to_string(), HostTensor::new(shape, values)?);
+        }
+    } else if let Some(head) = head {
         let input = match head.config().kind {
             HeadKind::BertPooled => pooled
                 .clone()
                 .context("the model has no pooler, which this head reads")?,
-            HeadKind::Roberta | HeadKind::Flexible => first.values.clone(),
+            _ => first.values.clone(),
         };
         out.insert("logits".to_string(), host(head.forward(input, &pass))?);
     }
     if let Some(pooled) = pooled {
         out.insert("pooler_output".to_string(), host(pooled)?);
     }
-    let longest = inputs.columns + hidden.packing.longest() - inputs.batch.packing.longest();
     out.insert("last_hidden_state".to_string(), padded(hidden, longest)?);
     Ok(write_safetensors(&args.output, &out, &BTreeMap::new())?)
 }
@@ -253,18 +265,24 @@ fn head_from(folder: &Path, base: &Base) -> Result<Head> {
     })
 }
 
-/// The classification head of a checkpoint, if it has one.
+/// The classification or span head of a checkpoint, if it has one.
 fn model_head(checkpoint: &Checkpoint) -> Result<Option<Head>> {
-    let (kind, name) = match checkpoint.config().architecture {
+    let classes = match checkpoint.config().architecture {
         Architecture::Bert => (HeadKind::BertPooled, "classifier.weight"),
         Architecture::Roberta => (HeadKind::Roberta, "classifier.out_proj.weight"),
     };
-    let Ok(last) = checkpoint.tensor(name) else {
+    let prompt_labels = PromptLabels::default();
+    let spans = (HeadKind::Span { prompt_labels }, "qa_outputs.weight");
+    let found = [classes, spans].into_iter().find_map(|(kind, name)| {
+        let last = checkpoint.tensor(name).ok()?;
+        Some((kind, *last.shape.first()?))
+    });
+    let Some((kind, labels)) = found else {
         return Ok(None);
     };
     let config = HeadConfig {
         kind,
-        labels: last.shape[0],
+        labels,
         dropout: 0.0,
     };
     Ok(checkpoint.head(config, &device())?)

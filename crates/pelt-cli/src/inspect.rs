@@ -32,7 +32,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let head = head_config(config, args.head, args.labels, None);
     let d = config.shape.hidden_size;
     let dense = match head.kind {
-        HeadKind::BertPooled => 0,
+        HeadKind::BertPooled | HeadKind::Span { .. } | HeadKind::FlexibleSpan { .. } => 0,
         HeadKind::Roberta | HeadKind::Flexible => (d + 1) * d,
     };
     components.push(("head".into(), dense + (d + 1) * head.labels));

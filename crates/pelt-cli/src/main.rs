@@ -13,7 +13,11 @@ mod output;
 mod predict;
 mod probe;
 mod progress;
+mod questions;
+mod rows;
 mod run_folder;
+mod source;
+mod tasks;
 mod train;
 
 use clap::Parser;
@@ -38,6 +42,7 @@ fn main() {
         Command::Inspect(args) => inspect::run(&args),
         Command::Forward(args) => forward::run(&args),
         Command::Methods(args) => inspect::methods(&args),
+        Command::Tasks(args) => tasks::run(&args),
         Command::Probe(args) => probe::run(&args),
     });
     match result {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 use pelt_data::Tokenizer;
-use pelt_encoder::{Architecture, Checkpoint, Encoder, EncoderConfig, Head, HeadConfig, HeadKind};
+use pelt_encoder::{
+    Architecture, Checkpoint, Encoder, EncoderConfig, Head, HeadConfig, HeadKind, PromptLabels,
+};
 use pelt_methods::{Adapter, AdapterConfig, PromptConfig};
 
 use crate::args::HeadChoice;
@@ -52,6 +54,23 @@ pub fn head_config(
     HeadConfig {
         kind,
         labels,
+        dropout: dropout.unwrap_or(config.classifier_dropout),
+    }
+}
+
+/// The head for a new run that answers questions.
+pub fn span_head_config(
+    config: &EncoderConfig,
+    choice: HeadChoice,
+    prompt_labels: PromptLabels,
+    dropout: Option<f64>,
+) -> HeadConfig {
+    HeadConfig {
+        kind: match choice {
+            HeadChoice::Auto => HeadKind::Span { prompt_labels },
+            HeadChoice::Flexible => HeadKind::FlexibleSpan { prompt_labels },
+        },
+        labels: 2,
         dropout: dropout.unwrap_or(config.classifier_dropout),
     }
 }

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::args::PredictArgs;
 use crate::model::Base;
 use crate::run_folder::{self, Run};
-use crate::{data, model};
+use crate::source::Reading;
+use crate::{data, model, questions};
 
 /// Lines that are read before their predictions are written.
 const LINES_AT_ONCE: usize = 512;
@@ -47,7 +48,21 @@ pub fn run(args: &PredictArgs) -> Result<()> {
         if rows.is_empty() {
             break;
         }
-        for value in predict(&run, &rows, &tokenizer, args.batch_size)? {
+        let values = match questions::settings(&run.record) {
+            None => predict(&run, &rows, &tokenizer, args.batch_size)?,
+            Some(settings) => {
+                let reading = Reading {
+                    tokenizer: &tokenizer,
+                    base: &base,
+                    model: &args.model,
+                    max_length: run.record.config.train.max_length,
+                };
+                let first_line = line_number + 1 - rows.len();
+                questions::predict(&run, rows, first_line, &reading, settings, args.batch_size)
+                    .with_context(|| name.clone())?
+            }
+        };
+        for value in values {
             writeln!(output, "{value}").context(OUTPUT)?;
         }
         output.flush().context(OUTPUT)?;

@@ -93,7 +93,7 @@ fn fit(features: Tensor<2>, gold: &[i64], classes: usize) -> (Tensor<2>, Tensor<
 fn class_numbers(examples: &Examples) -> Vec<i64> {
     let class = |label: &pelt_data::Label| match label {
         pelt_data::Label::Class(class) => *class as i64,
-        pelt_data::Label::Score(_) => 0,
+        pelt_data::Label::Score(_) | pelt_data::Label::Span(_) => 0,
     };
     examples.labels.iter().map(class).collect()
 }

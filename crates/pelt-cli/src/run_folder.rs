@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use pelt_data::Target;
+use pelt_data::{AnswerRules, Target};
 use pelt_encoder::{EncoderError, Head, HeadConfig};
 use pelt_hooks::{ADAPTER, EncoderShape, NamedParam, load_named, values};
 use pelt_methods::{Adapter, ModelInfo};
@@ -67,6 +67,19 @@ pub struct RunData {
     pub text_column: Option<String>,
     pub pair_column: Option<String>,
     pub pairs: bool,
+    /// What is known about the task's rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The rows that are scored once, with the best weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_rows: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_fingerprint: Option<String>,
+    /// Seed of the order from which training rows are taken, where it is not that of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_seed: Option<u64>,
 }
 
 /// Everything that a run was started with.
@@ -81,6 +94,18 @@ pub struct RunConfig {
     pub data: RunData,
     pub train: TrainConfig,
     pub dropout: Option<f64>,
+    /// How questions are read and answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions: Option<QuestionSettings>,
+}
+
+/// How questions are read and answered.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct QuestionSettings {
+    /// Tokens that consecutive windows share.
+    pub doc_stride: usize,
+    #[serde(flatten)]
+    pub rules: AnswerRules,
 }
 
 /// `run.json`.
@@ -101,9 +126,36 @@ pub struct Results {
     pub steps: usize,
     pub best_step: usize,
     pub best: BTreeMap<String, f64>,
+    /// The rows that `best` was measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_on: Option<ScoredRows>,
+    /// Scores of the best weights on rows that chose nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestScores>,
+    /// Training rows that were cut to the longest sequence.
+    #[serde(default)]
+    pub truncated_rows: usize,
     pub seconds: f64,
     pub stopped_early: bool,
     pub peak_memory_mib: Option<u64>,
+}
+
+/// Rows on which a model was scored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ScoredRows {
+    /// Data set and split, such as `mrpc validation`.
+    pub set: String,
+    pub rows: usize,
+    /// Rows that were cut to the longest sequence.
+    pub truncated_rows: usize,
+}
+
+/// Scores on rows that were not used to choose the weights.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TestScores {
+    #[serde(flatten)]
+    pub on: ScoredRows,
+    pub values: BTreeMap<String, f64>,
 }
 
 /// Makes the folder ready for a run, or checks that it holds one to resume.
@@ -232,10 +284,19 @@ pub fn save(
     let info = ModelInfo {
         model_type: config.base.architecture.clone(),
         model_name: config.base.path.clone(),
-        model_class: match config.base.architecture.as_str() {
-            "roberta" => "RobertaForSequenceClassification".into(),
-            _ => "BertForSequenceClassification".into(),
-        },
+        model_class: format!(
+            "{}For{}",
+            match config.base.architecture.as_str() {
+                "roberta" => "Roberta",
+                _ => "Bert",
+            },
+            match config.target {
+                Target::Span => "QuestionAnswering",
+                Target::Classification { .. } | Target::Regression { .. } => {
+                    "SequenceClassification"
+                }
+            }
+        ),
         hidden_size: config.base.shape.hidden_size,
     };
     if let Tuning::Adapter(adapter) = &config.tuning {

@@ -1,20 +1,21 @@
 //! `pelt train`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use burn::module::Module;
-use pelt_data::{Card, Target, TextDataset, fingerprint};
+use pelt_data::Card;
 use pelt_train::{AdapterDrop, EvaluateEvery, PeftModel, TrainConfig, Trainer};
 
 use crate::args::TrainArgs;
-use crate::data::{self, Tokenised};
 use crate::device::device;
 use crate::method::Tuning;
 use crate::model::{self, Base};
 use crate::output::print_line;
 use crate::progress::{Progress, duration};
-use crate::run_folder::{self, BaseModel, Results, RunConfig, RunData};
+use crate::run_folder::{self, BaseModel, Results, RunConfig, ScoredRows, TestScores};
+use crate::source::{Reading, Source};
 
 pub fn run(args: TrainArgs) -> Result<()> {
     let tuning = Tuning::from_args(&args.method, args.method_file.as_deref(), &args.settings)?;
@@ -31,26 +32,24 @@ pub fn run(args: TrainArgs) -> Result<()> {
         "--adapter-drop leaves a method out of layers, but {} trains the encoder itself",
         args.method
     );
-    let rows = Rows::read(&args)?;
+    let source = Source::read(&args)?;
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, args.dropout)?;
     let shape = *base.encoder.shape();
+    if args.max_length.is_none() && task_length(&args).is_some() {
+        train_config.max_length = train_config.max_length.min(shape.max_positions);
+    }
+    let max_length = train_config.max_length;
     ensure!(
-        args.max_length <= shape.max_positions,
-        "--max-length {} is more than the {} positions of the model",
-        args.max_length,
+        max_length <= shape.max_positions,
+        "--max-length {max_length} is more than the {} positions of the model",
         shape.max_positions
     );
 
     let training = device().autodiff();
     let adapter = model::new_adapter(&tuning.adapter(), &base, &tokenizer, args.seed, &training)?;
-    base.encoder.check_length(args.max_length, &adapter)?;
-    let head = model::head_config(
-        base.config(),
-        args.head,
-        rows.train.target.outputs(),
-        args.dropout,
-    );
+    base.encoder.check_length(max_length, &adapter)?;
+    let head = source.head(&base, &args);
     let mut peft = PeftModel::new(
         Arc::clone(&base.encoder),
         adapter,
@@ -60,37 +59,33 @@ pub fn run(args: TrainArgs) -> Result<()> {
         peft = peft.with_tuned_encoder(|name| tuning.trains(name));
     }
 
-    let examples = |rows: &TextDataset| {
-        let tokenised = data::examples(rows, &tokenizer, args.max_length)?;
-        data::check_vocabulary(
-            &tokenised.examples.sequences,
-            &data::describe(rows),
-            &args.model,
-            &base,
-        )?;
-        Ok::<_, anyhow::Error>(tokenised)
-    };
-    let train = examples(&rows.train)?;
-    let validation = rows.validation.as_ref().map(examples).transpose()?;
+    let rows = source.prepare(&Reading {
+        tokenizer: &tokenizer,
+        base: &base,
+        model: &args.model,
+        max_length,
+    })?;
+    let (metrics, primary_metric) = source.metrics();
     if args.checkpoint_every.is_none() {
         train_config.checkpoint_every =
-            Some(train_config.steps_per_epoch(train.examples.sequences.len()));
+            Some(train_config.steps_per_epoch(rows.train.sequences.len()));
     }
     let config = RunConfig {
         tuning,
         head,
-        target: rows.train.target.clone(),
-        metrics: rows.metrics.clone(),
-        primary_metric: rows.primary,
+        target: source.target(),
+        metrics: metrics.to_vec(),
+        primary_metric,
         base: BaseModel {
             path: model::absolute(&args.model)?,
             fingerprint: base.checkpoint.fingerprint()?,
             architecture: base.config().architecture.name().into(),
             shape,
         },
-        data: rows.describe(&args),
+        data: source.describe(&args),
         train: train_config.clone(),
         dropout: args.dropout,
+        questions: source.settings(),
     };
     run_folder::prepare(&args.out, args.force, args.resume)?;
     let identity = serde_json::to_string(&run_folder::identity(serde_json::to_value(&config)?))?;
@@ -101,14 +96,21 @@ pub fn run(args: TrainArgs) -> Result<()> {
     }
     let trainable: usize = peft.named_params().iter().map(|param| param.count()).sum();
     let total = base.encoder.num_params();
-    introduce(&args, &rows, &train, trainable, total);
+    let share = 100.0 * trainable as f64 / total as f64;
+    eprintln!("training {trainable} parameters ({share:.3} % of {total})");
+    if let Some(note) = source.note() {
+        eprintln!("note: {note}");
+    }
+    for line in &rows.description {
+        eprintln!("{line}");
+    }
 
     let trainer = Trainer {
         config: &train_config,
-        train: &train.examples,
-        development: validation.as_ref().map(|rows| &rows.examples),
-        metrics: &rows.metrics,
-        primary_metric: rows.primary,
+        train: &rows.train,
+        development: rows.validation.as_ref().map(|set| set.development()),
+        metrics,
+        primary_metric,
         folder: &args.out,
         identity: &identity,
     };
@@ -117,12 +119,24 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let mut progress = Progress::new();
     let outcome = trainer.run(peft, resume, &mut progress)?;
     drop(progress);
+    let test = match &rows.test {
+        Some(set) => Some(TestScores {
+            on: set.on.clone(),
+            values: set
+                .evaluate(&outcome.model, metrics, args.batch_size)?
+                .values,
+        }),
+        None => None,
+    };
     let results = Results {
         trainable_parameters: trainable,
         base_parameters: total,
         steps: outcome.steps,
         best_step: outcome.best_step,
         best: outcome.best_values.clone(),
+        best_on: rows.validation.map(|set| set.on),
+        test,
+        truncated_rows: rows.truncated,
         seconds: outcome.seconds,
         stopped_early: outcome.stopped_early,
         peak_memory_mib: peak_memory_mib(),
@@ -132,49 +146,34 @@ pub fn run(args: TrainArgs) -> Result<()> {
         return print_line(serde_json::to_string(&results)?);
     }
 
-    let best: Vec<String> = results
-        .best
-        .iter()
-        .map(|(name, value)| format!("{name} {value:.4}"))
-        .collect();
     print_line(format!(
         "{} steps in {}; best at step {}: {}",
         results.steps,
         duration(results.seconds),
         results.best_step,
-        if best.is_empty() {
-            "no validation rows".into()
-        } else {
-            best.join("  ")
+        match &results.best_on {
+            None => "no validation rows".into(),
+            Some(on) => scores(on, &results.best),
         }
     ))?;
+    if let Some(test) = &results.test {
+        print_line(format!("test: {}", scores(&test.on, &test.values)))?;
+    }
     print_line(format!("run: {}", args.out.display()))
 }
 
-fn introduce(args: &TrainArgs, rows: &Rows, train: &Tokenised, trainable: usize, total: usize) {
-    let share = 100.0 * trainable as f64 / total as f64;
-    let validation = rows.validation.as_ref();
-    let tokens: usize = train
-        .examples
-        .sequences
+/// `accuracy 0.8333  loss 0.4017 on mrpc validation, 408 rows`.
+fn scores(on: &ScoredRows, values: &BTreeMap<String, f64>) -> String {
+    let values: Vec<String> = values
         .iter()
-        .map(|s| s.input_ids.len())
-        .sum();
-    eprintln!(
-        "training {trainable} parameters ({share:.3} % of {total}) on {}: {}{}",
-        data::describe(&rows.train),
-        rows.train.describe_rows(),
-        match validation {
-            Some(rows) => format!(", validating on {}", rows.describe_rows()),
-            None => String::new(),
-        }
-    );
-    eprintln!(
-        "{:.1} tokens a row; {} rows cut to {} tokens",
-        tokens as f64 / train.examples.sequences.len().max(1) as f64,
-        train.truncated,
-        args.max_length
-    );
+        .map(|(name, value)| format!("{name} {value:.4}"))
+        .collect();
+    format!("{} on {}, {} rows", values.join("  "), on.set, on.rows)
+}
+
+/// The longest sequence that the task's card asks for.
+fn task_length(args: &TrainArgs) -> Option<usize> {
+    Card::builtin(args.task.as_deref()?)?.max_length
 }
 
 fn train_config(args: &TrainArgs) -> TrainConfig {
@@ -187,7 +186,10 @@ fn train_config(args: &TrainArgs) -> TrainConfig {
         weight_decay: args.weight_decay,
         max_grad_norm: args.max_grad_norm,
         seed: args.seed,
-        max_length: args.max_length,
+        max_length: args
+            .max_length
+            .or_else(|| task_length(args))
+            .unwrap_or(TrainConfig::default().max_length),
         evaluate_every: args
             .evaluate_every
             .map_or(EvaluateEvery::Epoch, EvaluateEvery::Steps),
@@ -197,88 +199,6 @@ fn train_config(args: &TrainArgs) -> TrainConfig {
             true => AdapterDrop::Robust,
             false => AdapterDrop::Off,
         },
-    }
-}
-
-/// Training and validation rows with their metrics.
-struct Rows {
-    train: TextDataset,
-    validation: Option<TextDataset>,
-    metrics: Vec<pelt_metrics::Metric>,
-    primary: pelt_metrics::Metric,
-}
-
-impl Rows {
-    fn read(args: &TrainArgs) -> Result<Self> {
-        let mut rows = match (&args.task, &args.train_file) {
-            (Some(task), None) => Self::of_task(args, task)?,
-            (None, Some(file)) => {
-                let train = data::user_file(file, &args.columns, None)?;
-                let labels = data::label_names(&train.target);
-                let validation = match &args.validation_file {
-                    Some(file) => Some(data::user_file(file, &args.columns, labels)?),
-                    None => None,
-                };
-                let (metrics, primary) = data::default_metrics(&train.target);
-                Self {
-                    train,
-                    validation,
-                    metrics,
-                    primary,
-                }
-            }
-            _ => bail!("say what to train on: --task NAME with --data DIR, or --train-file FILE"),
-        };
-        if let Some(count) = args.train_rows {
-            ensure!(count > 0, "--train-rows must be at least 1, but is 0");
-            rows.train = rows.train.first_rows(count, args.seed);
-        }
-        if let Target::Classification { labels } = &rows.train.target {
-            ensure!(
-                labels.len() > 1,
-                "{}: expected at least two classes, found only {:?}",
-                data::describe(&rows.train),
-                labels.first().map_or("none", String::as_str)
-            );
-        }
-        Ok(rows)
-    }
-
-    fn of_task(args: &TrainArgs, task: &str) -> Result<Self> {
-        let card = Card::require_builtin(task)?;
-        let Some(split) = args.train_split.as_ref().or(card.train_split.as_ref()) else {
-            bail!("the task {task} has no training rows; it can only be evaluated");
-        };
-        let data = args.data.as_deref();
-        let train = data::task_split(&card, data, split)?;
-        let validation = match card.evaluation_splits.first() {
-            Some(split) => Some(data::task_split(&card, data, split)?),
-            None => None,
-        };
-        Ok(Self {
-            train,
-            validation,
-            metrics: card.metrics,
-            primary: card.primary_metric,
-        })
-    }
-
-    fn describe(&self, args: &TrainArgs) -> RunData {
-        RunData {
-            task: args.task.clone(),
-            train: data::describe(&self.train),
-            train_rows: self.train.rows.len(),
-            train_fingerprint: fingerprint(&self.train),
-            validation: self.validation.as_ref().map(data::describe),
-            validation_fingerprint: self.validation.as_ref().map(fingerprint),
-            validation_rows: self.validation.as_ref().map_or(0, |rows| rows.rows.len()),
-            text_column: args
-                .train_file
-                .as_ref()
-                .map(|_| args.columns.text_column.clone()),
-            pair_column: args.columns.pair_column.clone(),
-            pairs: self.train.rows.iter().any(|row| row.pair.is_some()),
-        }
     }
 }
 

@@ -3,26 +3,49 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use pelt_metrics::Metric;
+use pelt_metrics::{Metric, PredictionKind};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, join_names};
 use crate::labels::Target;
 
-const BUILTIN: [(&str, &str); 10] = [
+const BUILTIN: [(&str, &str); 21] = [
+    ("acl_arc", include_str!("../../../datasets/acl_arc.toml")),
+    ("agnews", include_str!("../../../datasets/agnews.toml")),
     ("ax", include_str!("../../../datasets/ax.toml")),
+    ("chemprot", include_str!("../../../datasets/chemprot.toml")),
     ("cola", include_str!("../../../datasets/cola.toml")),
+    (
+        "helpfulness",
+        include_str!("../../../datasets/helpfulness.toml"),
+    ),
+    (
+        "helpfulness_standin",
+        include_str!("../../../datasets/helpfulness_standin.toml"),
+    ),
+    (
+        "hyperpartisan",
+        include_str!("../../../datasets/hyperpartisan.toml"),
+    ),
+    (
+        "hyperpartisan_resplit",
+        include_str!("../../../datasets/hyperpartisan_resplit.toml"),
+    ),
+    ("imdb", include_str!("../../../datasets/imdb.toml")),
     ("mnli", include_str!("../../../datasets/mnli.toml")),
     ("mrpc", include_str!("../../../datasets/mrpc.toml")),
     ("qnli", include_str!("../../../datasets/qnli.toml")),
     ("qqp", include_str!("../../../datasets/qqp.toml")),
+    ("rct", include_str!("../../../datasets/rct.toml")),
     ("rte", include_str!("../../../datasets/rte.toml")),
+    ("scierc", include_str!("../../../datasets/scierc.toml")),
+    ("squad", include_str!("../../../datasets/squad.toml")),
     ("sst2", include_str!("../../../datasets/sst2.toml")),
     ("stsb", include_str!("../../../datasets/stsb.toml")),
     ("wnli", include_str!("../../../datasets/wnli.toml")),
 ];
 
-/// Describes a data set of Parquet files in the layout of the Hugging Face Hub.
+/// Describes a data set of Parquet files in the layout of the Hugging Face Hub, or of JSON lines.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
@@ -30,12 +53,21 @@ pub struct Card {
     pub name: String,
     /// Full name.
     pub title: String,
+    /// What a reader should know about these rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The card of the published set, where these rows are others: no result on them may go under its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_in_for: Option<String>,
     /// Licence of the data, as far as known.
     pub licence: String,
     /// Metrics that are reported.
     pub metrics: Vec<Metric>,
     /// The metric by which the best model is chosen; `combined_score` is the mean of `metrics`.
     pub primary_metric: Metric,
+    /// Longest sequence in tokens, where the literature uses another one than usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
     /// The split that is trained on, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_split: Option<String>,
@@ -54,18 +86,56 @@ pub struct Card {
     /// Other names of splits, used where a split of the name itself is not there.
     #[serde(default)]
     pub aliases: BTreeMap<String, String>,
+    /// Labels as JSON lines write them, and the label each stands for. Numbers then stand for nothing else.
+    #[serde(default)]
+    pub json_lines_labels: BTreeMap<String, String>,
 }
 
 /// Where the files of a data set are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Data set repository on the Hugging Face Hub.
-    pub repository: String,
+    /// Data set repository on the Hugging Face Hub, where the set is there in this layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
     /// Folder in that repository.
-    pub hub_folder: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_folder: Option<String>,
     /// Folder below the data directory; its last part is the name of the task's folder.
     pub local_folder: String,
+    /// Other folders in which it may lie.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_folders: Vec<String>,
+    /// The layouts of its files, the preferred one first.
+    #[serde(default = "parquet_alone")]
+    pub layouts: Vec<Layout>,
+}
+
+/// How the files of a data set are named and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// `SPLIT-00000-of-00001.parquet` and so on.
+    Parquet,
+    /// `train.jsonl`, `dev.jsonl` (the split `validation`) and `test.jsonl`.
+    JsonLines,
+    /// `train-v1.1.json` and `dev-v1.1.json`, as SQuAD was published.
+    OfficialJson,
+}
+
+impl Layout {
+    /// The file of a split, for a message.
+    pub(crate) fn example(self) -> &'static str {
+        match self {
+            Self::Parquet => "SPLIT-00000-of-00001.parquet",
+            Self::JsonLines => "SPLIT.jsonl",
+            Self::OfficialJson => "SPLIT-v1.1.json",
+        }
+    }
+}
+
+fn parquet_alone() -> Vec<Layout> {
+    vec![Layout::Parquet]
 }
 
 /// What the columns mean.
@@ -120,7 +190,7 @@ impl Card {
     pub fn labels(&self) -> Option<&[String]> {
         match &self.target {
             Target::Classification { labels } => Some(labels),
-            Target::Regression { .. } => None,
+            Target::Regression { .. } | Target::Span => None,
         }
     }
 
@@ -147,9 +217,13 @@ impl Card {
         if self.metrics.is_empty() {
             return Err("metrics is empty, expected at least one".to_owned());
         }
-        let scores = self.target.is_regression();
+        let kind = match self.target {
+            Target::Classification { .. } => PredictionKind::Classes,
+            Target::Regression { .. } => PredictionKind::Scores,
+            Target::Span => PredictionKind::Answers,
+        };
         for metric in &self.metrics {
-            if metric.is_for_scores() != Some(scores) {
+            if !metric.fits(kind) || *metric == Metric::CombinedScore {
                 return Err(format!(
                     "the metric {} does not fit the kind of target",
                     metric.name()
@@ -164,7 +238,19 @@ impl Card {
             ));
         }
         self.target.check()?;
-        for folder in [&self.source.hub_folder, &self.source.local_folder] {
+        let labels = self.labels().unwrap_or_default();
+        if let Some(unknown) = self
+            .json_lines_labels
+            .values()
+            .find(|label| !labels.contains(label))
+        {
+            return Err(format!(
+                "json_lines_labels has {unknown:?}, which is not among the labels"
+            ));
+        }
+        let source = &self.source;
+        let folders = source.hub_folder.iter().chain([&source.local_folder]);
+        for folder in folders.chain(&source.other_folders) {
             // A card may come from anywhere, and must not lead out of the data directory.
             let inside = Path::new(folder)
                 .components()
@@ -180,21 +266,28 @@ impl Card {
 
     /// The folders in which the data set may lie below a data directory, in the order in which they are tried.
     pub(crate) fn candidate_folders(&self, root: &Path) -> Vec<PathBuf> {
-        let local = Path::new(&self.source.local_folder);
-        let mut folders = vec![root.join(local)];
-        let Some(last) = local.file_name() else {
-            return folders;
-        };
-        if local != Path::new(last) {
-            folders.push(root.join(last));
-        }
-        // A folder counts as the task's own only by its name: tasks share column names, so that reading another
-        // task's files would go unnoticed.
-        let root_is_task = root
-            .canonicalize()
-            .is_ok_and(|root| root.file_name() == Some(last));
-        if root_is_task {
-            folders.push(root.to_owned());
+        let source = &self.source;
+        let mut folders = Vec::new();
+        for folder in [&source.local_folder]
+            .into_iter()
+            .chain(&source.other_folders)
+        {
+            let local = Path::new(folder);
+            folders.push(root.join(local));
+            let Some(last) = local.file_name() else {
+                continue;
+            };
+            if local != Path::new(last) {
+                folders.push(root.join(last));
+            }
+            // A folder counts as the task's own only by its name: tasks share column names, so that reading another
+            // task's files would go unnoticed.
+            let root_is_task = root
+                .canonicalize()
+                .is_ok_and(|root| root.file_name() == Some(last));
+            if root_is_task {
+                folders.push(root.to_owned());
+            }
         }
         folders
     }
@@ -210,7 +303,12 @@ mod tests {
             let card = Card::parse(text, Path::new(name)).unwrap();
             assert_eq!(card.name, name);
             for split in card.evaluation_splits.iter().chain(&card.train_split) {
-                assert!(card.published_rows.contains_key(split), "{name} {split}");
+                let published = card.published_rows.contains_key(split);
+                assert_eq!(published, card.stand_in_for.is_none(), "{name} {split}");
+            }
+            if let Some(other) = &card.stand_in_for {
+                assert!(Card::builtin(other).unwrap().stand_in_for.is_none());
+                assert!(card.note.is_some(), "{name} does not say what its rows are");
             }
         }
     }
@@ -219,14 +317,14 @@ mod tests {
     fn an_unknown_name_lists_the_known_ones() {
         let message = Card::require_builtin("colaa").unwrap_err().to_string();
         assert!(
-            message.contains("\"colaa\"") && message.contains("cola, mnli"),
+            message.contains("\"colaa\"") && message.contains("cola, helpfulness"),
             "{message}"
         );
     }
 
     #[test]
     fn a_card_must_fit_together() {
-        let cola = BUILTIN[1].1;
+        let (_, cola) = BUILTIN.iter().find(|(name, _)| *name == "cola").unwrap();
         let cases = [
             ("matthews_correlation\"]", "pearson\"]", "does not fit"),
             (

@@ -194,12 +194,97 @@ pub enum DataError {
         tokens: usize,
     },
     /// Overlapping windows would not move forward.
-    #[error("windows of {room} tokens cannot share {stride} tokens: expected fewer")]
+    #[error(
+        "row {row} leaves windows of {room} tokens for its second text, which cannot share {stride} tokens: expected fewer"
+    )]
     Stride {
+        /// The row.
+        row: usize,
         /// Tokens of the text in each window.
         room: usize,
         /// Tokens that consecutive windows share.
         stride: usize,
+    },
+    /// A data set has questions where labelled texts are wanted.
+    #[error("the data set {name:?} has questions about passages, not labelled texts")]
+    NoTexts {
+        /// The data set.
+        name: String,
+    },
+    /// A data set has labelled texts where questions are wanted.
+    #[error("the data set {name:?} has labelled texts, not questions about passages")]
+    NoQuestions {
+        /// The data set.
+        name: String,
+    },
+    /// A JSON file cannot be parsed, or lacks something.
+    #[error("{} is not a file of questions in the official layout: {message}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        message: String,
+    },
+    /// A question or a passage is empty.
+    #[error("row {row} of {} has no text in the column {column:?}", path.display())]
+    EmptyText {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: usize,
+        /// `question` or `context`.
+        column: &'static str,
+    },
+    /// Two questions have the same name.
+    #[error("row {row} of {} has the id {id:?}, which question {first} has already", path.display())]
+    DuplicateId {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: usize,
+        /// The id.
+        id: String,
+        /// The question that has it, counted over all files of the split.
+        first: usize,
+    },
+    /// An answer does not stand in its passage where its file says.
+    #[error(
+        "row {row} of {} (id {id:?}) has the answer {answer:?} at character {start} of its passage, but {found}",
+        path.display()
+    )]
+    AnswerOutside {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: usize,
+        /// The question.
+        id: String,
+        /// The answer.
+        answer: String,
+        /// Its first character by the file.
+        start: i64,
+        /// What is there.
+        found: String,
+    },
+    /// More rows are wanted than there are.
+    #[error(
+        "{name} has {rows} rows, but {wanted} are wanted for training and development together"
+    )]
+    TooFewRows {
+        /// The data set.
+        name: String,
+        /// Rows there are.
+        rows: usize,
+        /// Rows wanted.
+        wanted: usize,
+    },
+    /// The Hub does not have a data set in a layout that is read.
+    #[error(
+        "the data set {name:?} cannot be fetched from the Hugging Face Hub; give the folder that holds it (--data DIR)"
+    )]
+    NotOnHub {
+        /// The data set.
+        name: String,
     },
     /// The Hugging Face Hub did not give what was asked for.
     #[error("{what} could not be fetched from the Hugging Face Hub: {message}")]

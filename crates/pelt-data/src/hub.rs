@@ -17,13 +17,18 @@ use crate::split_files::{self, SplitFile};
 /// # Errors
 /// No network, no such repository, or no such split in it.
 pub fn fetch_from_hub(card: &Card, split: &str, cache: &Path) -> Result<PathBuf, DataError> {
-    let source = &card.source;
+    let (Some(repository), Some(hub_folder)) = (&card.source.repository, &card.source.hub_folder)
+    else {
+        return Err(DataError::NotOnHub {
+            name: card.name.clone(),
+        });
+    };
     let cache = Cache::new(cache.to_owned());
-    let repo = Repo::new(source.repository.clone(), RepoType::Dataset);
+    let repo = Repo::new(repository.clone(), RepoType::Dataset);
     let alias = card.aliases.get(split).map(String::as_str);
     for name in [Some(split), alias].into_iter().flatten() {
         // A split in one file can be found without asking the Hub for a list, and so without a network.
-        let file = format!("{}/{name}-00000-of-00001.parquet", source.hub_folder);
+        let file = format!("{}/{name}-00000-of-00001.parquet", hub_folder);
         if let Some(folder) = cache
             .repo(repo.clone())
             .get(&file)
@@ -34,21 +39,20 @@ pub fn fetch_from_hub(card: &Card, split: &str, cache: &Path) -> Result<PathBuf,
         }
     }
     let failed = |what: &str, error: ApiError| DataError::Hub {
-        what: format!("{}/{what}", source.repository),
+        what: format!("{}/{what}", repository),
         message: first_line(&error.to_string()),
     };
     let api = ApiBuilder::from_cache(cache)
         .with_progress(false)
         .build()
-        .map_err(|error| failed(&source.hub_folder, error))?
+        .map_err(|error| failed(hub_folder, error))?
         .repo(repo);
-    let files =
-        list(&api, &source.hub_folder).map_err(|error| failed(&source.hub_folder, error))?;
-    let place = Path::new(&source.repository).join(&source.hub_folder);
+    let files = list(&api, hub_folder).map_err(|error| failed(hub_folder, error))?;
+    let place = Path::new(repository).join(hub_folder);
     let (_, chosen) = split_files::choose(card, split, &place, files)?;
     let mut folder = None;
     for file in chosen {
-        let name = format!("{}/{}", source.hub_folder, file.name);
+        let name = format!("{}/{}", hub_folder, file.name);
         let path = api.get(&name).map_err(|error| failed(&name, error))?;
         folder = path.parent().map(Path::to_owned);
     }
@@ -70,6 +74,13 @@ fn list(api: &ApiRepo, folder: &str) -> Result<Vec<SplitFile>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_that_is_not_on_the_hub_says_so() {
+        let card = Card::builtin("chemprot").unwrap();
+        let error = fetch_from_hub(&card, "train", Path::new("none")).unwrap_err();
+        assert!(error.to_string().contains("--data"), "{error}");
+    }
 
     #[test]
     fn a_split_in_the_cache_needs_no_network() {

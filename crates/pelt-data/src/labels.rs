@@ -23,6 +23,8 @@ pub enum Target {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         range: Option<[f64; 2]>,
     },
+    /// A part of a text, by its first and last token.
+    Span,
 }
 
 /// The label of one row.
@@ -32,6 +34,8 @@ pub enum Label {
     Class(usize),
     /// Score, finite.
     Score(f32),
+    /// First and last token of a span.
+    Span([usize; 2]),
 }
 
 impl Target {
@@ -40,11 +44,12 @@ impl Target {
         matches!(self, Self::Regression { .. })
     }
 
-    /// Number of outputs a head needs: one per class, or one score.
+    /// Number of outputs a head needs: one per class, one score, or start and end of a span.
     pub fn outputs(&self) -> usize {
         match self {
             Self::Classification { labels } => labels.len(),
             Self::Regression { .. } => 1,
+            Self::Span => 2,
         }
     }
 
@@ -71,7 +76,7 @@ impl Target {
                     ))
                 }
             }
-            Self::Regression { range: None } => Ok(()),
+            Self::Regression { range: None } | Self::Span => Ok(()),
         }
     }
 }
@@ -93,7 +98,7 @@ pub(crate) fn resolve_labels(
 ) -> Result<Vec<Option<Label>>, DataError> {
     let classes = match target {
         Target::Classification { labels } => Some(ClassNames::new(labels)),
-        Target::Regression { .. } => None,
+        Target::Regression { .. } | Target::Span => None,
     };
     let mut labels = Vec::with_capacity(cells.len());
     for (index, cell) in cells.iter().enumerate() {
@@ -122,7 +127,9 @@ pub(crate) fn resolve_labels(
                 })?)
             }
             (None, Target::Regression { range }) => Label::Score(score(&place, cell, *range)?),
-            (None, Target::Classification { .. }) => return Err(place.wrong_type("a class", cell)),
+            (None, Target::Classification { .. } | Target::Span) => {
+                return Err(place.wrong_type("a class or a score", cell));
+            }
         };
         labels.push(Some(label));
     }
@@ -184,7 +191,7 @@ impl<'a> ClassNames<'a> {
 }
 
 /// A cell as the name of a class; `None` for a missing value, empty text and a number that is no integer.
-fn class_name(cell: &Cell) -> Option<String> {
+pub(crate) fn class_name(cell: &Cell) -> Option<String> {
     match cell {
         Cell::Text(text) if text.is_empty() => None,
         Cell::Text(text) => Some(text.clone()),

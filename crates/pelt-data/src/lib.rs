@@ -1,7 +1,7 @@
 //! Data sets, tokenisation and batches
 //!
 //! A [`Card`] says where a data set lies and what its columns mean; [`read_split`] reads one split of it into a
-//! [`TextDataset`]. A [`UserFile`] does the same for a single file without a card. A [`Tokenizer`] turns rows into
+//! [`TextDataset`], [`read_questions`] reads questions about passages into a [`QuestionDataset`]. A [`UserFile`] does the same for a single file without a card. A [`Tokenizer`] turns rows into
 //! token ids, and [`shuffled_order`] with [`batches`] decides which rows are trained on together. Nothing here depends
 //! on the number of threads.
 
@@ -14,18 +14,25 @@ mod hub;
 mod json_lines;
 mod labels;
 mod parquet_file;
+mod questions;
 mod split_files;
+mod standing;
 mod table;
 mod text_dataset;
 mod tokenizer;
 mod user_file;
 
 pub use batches::{batches, first_rows, shuffled_order};
-pub use card::{Card, Columns, Source};
+pub use card::{Card, Columns, Layout, Source};
 pub use error::DataError;
 #[cfg(feature = "hub")]
 pub use hub::fetch_from_hub;
 pub use labels::{Label, Target};
+pub use questions::{
+    Answer, AnswerRules, Candidate, Question, QuestionDataset, QuestionWindow, WindowLogits,
+    best_answers, question_windows, read_questions,
+};
+pub use standing::Standing;
 pub use text_dataset::{TextDataset, TextRow, fingerprint, read_split};
 pub use tokenizer::{Encoded, Piece, Tokenizer, Truncation, Window};
 pub use user_file::{UserFile, UserTask};

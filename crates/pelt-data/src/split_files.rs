@@ -1,9 +1,9 @@
-//! Files of a split: `SPLIT-00000-of-00002.parquet` and so on.
+//! Files of a split: `SPLIT-00000-of-00002.parquet` and so on, or `SPLIT.jsonl`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::card::Card;
+use crate::card::{Card, Layout};
 use crate::error::{DataError, join_names};
 
 /// What the name of a split's file says.
@@ -13,11 +13,27 @@ pub(crate) struct SplitFile {
     pub(crate) index: usize,
     pub(crate) count: usize,
     pub(crate) name: String,
+    pub(crate) layout: Layout,
 }
 
 impl SplitFile {
     /// Reads a file name; `None` where it is not the name of a split's file.
     pub(crate) fn parse(name: &str) -> Option<Self> {
+        for (ending, layout) in [
+            (".jsonl", Layout::JsonLines),
+            ("-v1.1.json", Layout::OfficialJson),
+        ] {
+            let Some(stem) = name.strip_suffix(ending) else {
+                continue;
+            };
+            return (!stem.is_empty()).then(|| Self {
+                split: if stem == "dev" { "validation" } else { stem }.to_owned(),
+                index: 0,
+                count: 1,
+                name: name.to_owned(),
+                layout,
+            });
+        }
         let stem = name.strip_suffix(".parquet")?;
         let (rest, count) = stem.rsplit_once('-')?;
         let (rest, of) = rest.rsplit_once('-')?;
@@ -30,6 +46,7 @@ impl SplitFile {
             index: number(index)?,
             count: number(count)?,
             name: name.to_owned(),
+            layout: Layout::Parquet,
         })
     }
 }
@@ -43,13 +60,17 @@ fn number(digits: &str) -> Option<usize> {
 }
 
 /// The files of a split among those of a folder, in order, and the split's own name: an alias counts only where there
-/// are no files of the name asked for.
+/// are no files of the name asked for. Files in layouts that the card does not name are another data set's.
 pub(crate) fn choose(
     card: &Card,
     split: &str,
     folder: &Path,
     files: Vec<SplitFile>,
 ) -> Result<(String, Vec<SplitFile>), DataError> {
+    let layouts = &card.source.layouts;
+    let other_layouts = files.iter().any(|file| !layouts.contains(&file.layout));
+    let mut files = files;
+    files.retain(|file| layouts.contains(&file.layout));
     let found: BTreeSet<&str> = files.iter().map(|file| file.split.as_str()).collect();
     let alias = card.aliases.get(split).map(String::as_str);
     let name = [Some(split), alias]
@@ -60,13 +81,21 @@ pub(crate) fn choose(
         return Err(DataError::NoSplit {
             folder: folder.to_owned(),
             split: split.to_owned(),
-            found: join_names(found),
+            found: match (found.is_empty(), layouts.first()) {
+                // Such as Parquet files where a card reads JSON lines.
+                (true, Some(layout)) if other_layouts => {
+                    format!("(none as {})", layout.example())
+                }
+                _ => join_names(found),
+            },
         });
     };
-    let mut chosen: Vec<SplitFile> = files
-        .into_iter()
-        .filter(|file| file.split == name)
-        .collect();
+    files.retain(|file| file.split == name);
+    let layout = layouts
+        .iter()
+        .find(|layout| files.iter().any(|file| file.layout == **layout));
+    let mut chosen = files;
+    chosen.retain(|file| Some(&file.layout) == layout);
     chosen.sort_by_key(|file| (file.count, file.index));
     let expected = chosen.first().map_or(0, |file| file.count);
     let complete = chosen.len() == expected
@@ -157,6 +186,8 @@ mod tests {
             "train-0-of-99999999999999999999999.parquet",
             "train-00000-of-00001.csv",
             "a/train-00000-of-00001.parquet",
+            ".jsonl",
+            "train.json",
         ] {
             assert_eq!(SplitFile::parse(name), None, "{name}");
         }
@@ -185,6 +216,26 @@ mod tests {
         let plain = "validation-00000-of-00001.parquet";
         let (name, _) = choose_from("mnli", "validation", &[matched, plain]).unwrap();
         assert_eq!(name, "validation");
+    }
+
+    #[test]
+    fn a_card_chooses_among_the_layouts_it_names() {
+        let parquet = "validation-00000-of-00001.parquet";
+        let both = [parquet, "dev.jsonl"];
+        let chosen = |card: &str, names: &[&str]| {
+            choose_from(card, "validation", names).map(|(name, chosen)| {
+                assert_eq!((name.as_str(), chosen.len()), ("validation", 1));
+                chosen[0].name.clone()
+            })
+        };
+        assert_eq!(chosen("chemprot", &both).unwrap(), "dev.jsonl");
+        assert_eq!(chosen("chemprot", &both[..1]).unwrap(), parquet);
+        assert_eq!(chosen("hyperpartisan_resplit", &both).unwrap(), parquet);
+        let message = chosen("hyperpartisan", &both[..1]).unwrap_err().to_string();
+        assert!(
+            message.ends_with("the splits there are (none as SPLIT.jsonl)"),
+            "{message}"
+        );
     }
 
     #[test]

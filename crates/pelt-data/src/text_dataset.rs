@@ -6,10 +6,11 @@ use burn::data::dataset::{Dataset, DatasetError};
 use sha2::{Digest, Sha256};
 
 use crate::batches;
-use crate::card::Card;
-use crate::error::DataError;
-use crate::labels::{Label, MinusOne, Target, resolve_labels};
+use crate::card::{Card, Layout};
+use crate::error::{DataError, join_names};
+use crate::labels::{Label, MinusOne, Target, class_name, resolve_labels};
 use crate::split_files;
+use crate::standing::Standing;
 use crate::table::{Cell, Table};
 
 /// One row: a text or a pair of texts, and its label where it is known.
@@ -38,33 +39,60 @@ pub struct TextDataset {
     pub files: Vec<PathBuf>,
     /// Rows of the published split, where there is one. What was read can differ from it.
     pub published_rows: Option<usize>,
+    /// Whether what was read is the published split.
+    pub standing: Standing,
 }
 
 impl TextDataset {
+    /// The name under which results on these rows may be given: see [`Standing`].
+    pub fn display_name(&self) -> String {
+        self.standing.display_name(&self.name)
+    }
+
     /// Number of rows as a reader should see it, such as `9,888 of 392,702 rows`.
     pub fn describe_rows(&self) -> String {
-        let rows = grouped(self.rows.len());
-        match self.published_rows {
-            Some(published) if published != self.rows.len() => {
-                format!("{rows} of {} rows", grouped(published))
-            }
-            _ => format!("{rows} rows"),
-        }
+        describe_rows(self.rows.len(), self.published_rows)
     }
 
     /// The first `count` rows of the rows shuffled with `seed`, or all of them, shuffled, where there are fewer.
     pub fn first_rows(&self, count: usize, seed: u64) -> Self {
-        let chosen = batches::first_rows(self.rows.len(), count, seed);
+        self.select(&batches::first_rows(self.rows.len(), count, seed))
+    }
+
+    /// The first `train` of the rows shuffled with `seed`, and the `held_out` rows after them under another split's name.
+    ///
+    /// # Errors
+    /// There are fewer rows than that.
+    pub fn hold_out(
+        &self,
+        train: usize,
+        held_out: usize,
+        seed: u64,
+    ) -> Result<(Self, Self), DataError> {
+        let rows = self.rows.len();
+        let wanted = train.saturating_add(held_out);
+        if wanted > rows {
+            return Err(DataError::TooFewRows {
+                name: self.display_name(),
+                rows,
+                wanted,
+            });
+        }
+        let order = batches::first_rows(rows, wanted, seed);
+        let mut rest = self.select(&order[train..]);
+        rest.split = format!("{} (held out)", self.split).trim_start().to_owned();
+        Ok((self.select(&order[..train]), rest))
+    }
+
+    fn select(&self, rows: &[usize]) -> Self {
         Self {
-            rows: chosen
-                .into_iter()
-                .map(|row| self.rows[row].clone())
-                .collect(),
+            rows: rows.iter().map(|row| self.rows[*row].clone()).collect(),
             name: self.name.clone(),
             split: self.split.clone(),
             target: self.target.clone(),
             files: self.files.clone(),
             published_rows: self.published_rows,
+            standing: self.standing,
         }
     }
 
@@ -93,11 +121,18 @@ impl Dataset<TextRow> for TextDataset {
 /// The folder, the split, one of its files or a column is not there; a file is damaged or empty; text is not UTF-8; a
 /// label is not one of the card's. Path and row are named.
 pub fn read_split(root: &Path, card: &Card, split: &str) -> Result<TextDataset, DataError> {
+    if card.target == Target::Span {
+        return Err(DataError::NoTexts {
+            name: card.name.clone(),
+        });
+    }
     let folder = split_files::task_folder(root, card)?;
     let (split, chosen) = split_files::choose(card, split, &folder, split_files::list(&folder)?)?;
+    let published_rows = card.published_rows.get(&split).copied();
     let mut dataset = TextDataset {
         name: card.name.clone(),
-        published_rows: card.published_rows.get(&split).copied(),
+        published_rows,
+        standing: Standing::Published,
         split,
         target: card.target.clone(),
         rows: Vec::new(),
@@ -110,13 +145,44 @@ pub fn read_split(root: &Path, card: &Card, split: &str) -> Result<TextDataset, 
     };
     for file in chosen {
         let path = folder.join(&file.name);
-        let table = columns.read(&path)?;
+        let mut table = columns.read(&path)?;
+        if file.layout == Layout::JsonLines && !card.json_lines_labels.is_empty() {
+            rename_labels(&mut table, card)?;
+        }
         dataset
             .rows
             .extend(columns.rows(table, &card.target, MinusOne::Unlabelled)?);
         dataset.files.push(path);
     }
+    dataset.standing = Standing::of(card, published_rows, dataset.rows.len());
     Ok(dataset)
+}
+
+/// Puts the card's labels in the place of what its JSON lines write for them.
+fn rename_labels(table: &mut Table, card: &Card) -> Result<(), DataError> {
+    let Some(cells) = table.columns.last_mut() else {
+        return Ok(());
+    };
+    for (index, cell) in cells.iter_mut().enumerate() {
+        let written = class_name(cell).unwrap_or_default();
+        let known = card.labels().unwrap_or_default().contains(&written);
+        match card.json_lines_labels.get(&written) {
+            Some(label) => *cell = Cell::Text(label.clone()),
+            None if known => {}
+            None => {
+                return Err(DataError::LabelOutside {
+                    path: table.path.clone(),
+                    row: index + 1,
+                    found: cell.describe(),
+                    allowed: format!(
+                        "one of {}",
+                        join_names(card.json_lines_labels.keys().map(String::as_str))
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The columns that make a row.
@@ -208,6 +274,12 @@ pub fn fingerprint(dataset: &TextDataset) -> String {
                 hash.update([2]);
                 hash.update(score.to_le_bytes());
             }
+            Some(Label::Span(tokens)) => {
+                hash.update([3]);
+                for token in tokens {
+                    hash.update((token as u64).to_le_bytes());
+                }
+            }
             None => hash.update([0]),
         }
     }
@@ -215,6 +287,16 @@ pub fn fingerprint(dataset: &TextDataset) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+/// `9,888 of 392,702 rows`, or `9,888 rows`.
+pub(crate) fn describe_rows(rows: usize, published: Option<usize>) -> String {
+    match published {
+        Some(published) if published != rows => {
+            format!("{} of {} rows", grouped(rows), grouped(published))
+        }
+        _ => format!("{} rows", grouped(rows)),
+    }
 }
 
 /// A number with commas between groups of three digits.
@@ -242,6 +324,7 @@ mod tests {
             rows,
             files: Vec::new(),
             published_rows: None,
+            standing: Standing::Own,
         }
     }
 
@@ -285,6 +368,26 @@ mod tests {
         assert!(
             known.starts_with("e3b0c44298fc1c14"),
             "the hash of nothing is {known}"
+        );
+    }
+
+    #[test]
+    fn held_out_rows_follow_the_training_rows_in_the_shuffled_order() {
+        let names: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+        let data = dataset(names.iter().map(|name| row(name, None, None)).collect());
+        let (train, rest) = data.hold_out(3, 4, 5).unwrap();
+        assert_eq!(train.rows, data.first_rows(3, 5).rows);
+        assert_eq!([train.rows, rest.rows].concat(), data.first_rows(7, 5).rows);
+        assert_eq!(rest.split, "train (held out)");
+        // Which rows are held out depends on the seed alone, as do those that are trained on.
+        assert_ne!(
+            data.hold_out(3, 4, 6).unwrap().0.rows,
+            data.first_rows(3, 5).rows
+        );
+        let message = data.hold_out(7, 4, 5).unwrap_err().to_string();
+        assert!(
+            message.contains("10 rows") && message.contains("11"),
+            "{message}"
         );
     }
 

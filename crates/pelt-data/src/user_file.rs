@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
 use crate::labels::{MinusOne, Target, infer_names};
+use crate::standing::Standing;
 use crate::text_dataset::{TextDataset, WantedColumns};
 
 /// What is to be predicted from a user's file.
@@ -72,6 +73,7 @@ impl UserFile {
             target,
             files: vec![self.path.clone()],
             published_rows: None,
+            standing: Standing::Own,
         })
     }
 }

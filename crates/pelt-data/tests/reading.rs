@@ -235,7 +235,7 @@ fn read_user(name: &str, content: &[u8], task: UserTask) -> Result<pelt_data::Te
 fn labels(target: &Target) -> Vec<&str> {
     match target {
         Target::Classification { labels } => labels.iter().map(String::as_str).collect(),
-        Target::Regression { .. } => panic!("a regression"),
+        Target::Regression { .. } | Target::Span => panic!("no classes"),
     }
 }
 

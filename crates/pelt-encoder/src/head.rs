@@ -9,9 +9,10 @@ use pelt_ops::{Linear, dropout};
 use pelt_tensors::HostTensor;
 use serde::{Deserialize, Serialize};
 
+use crate::PromptLabels;
 use crate::encoder::linear_params;
 
-/// The classification and regression heads of the public libraries.
+/// The classification, regression and span heads of the public libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
@@ -21,6 +22,33 @@ pub enum HeadKind {
     Roberta,
     /// The `adapters` library's flexible head: linear, tanh, linear on the first row (`heads.NAME.1`, `heads.NAME.4`).
     Flexible,
+    /// BERT and RoBERTa: one linear layer to start and end on every row, without dropout (`qa_outputs`).
+    Span {
+        /// What a position means where there is a prompt.
+        prompt_labels: PromptLabels,
+    },
+    /// The `adapters` library's flexible span head: the same with dropout in front of it (`heads.NAME.1`).
+    FlexibleSpan {
+        /// What a position means where there is a prompt.
+        prompt_labels: PromptLabels,
+    },
+}
+
+impl HeadKind {
+    /// Whether the head reads every row and gives start and end of a span.
+    pub fn is_span(self) -> bool {
+        self.prompt_labels().is_some()
+    }
+
+    /// What a position means where there is a prompt, for a head that gives spans.
+    pub fn prompt_labels(self) -> Option<PromptLabels> {
+        match self {
+            Self::Span { prompt_labels } | Self::FlexibleSpan { prompt_labels } => {
+                Some(prompt_labels)
+            }
+            Self::BertPooled | Self::Roberta | Self::Flexible => None,
+        }
+    }
 }
 
 /// What a head is built from.
@@ -29,7 +57,7 @@ pub enum HeadKind {
 pub struct HeadConfig {
     /// Which head.
     pub kind: HeadKind,
-    /// Number of outputs; 1 for regression.
+    /// Number of outputs; 1 for regression, 2 for spans.
     pub labels: usize,
     /// Dropout in front of each linear layer, while training.
     pub dropout: f64,
@@ -38,7 +66,7 @@ pub struct HeadConfig {
 /// A task head; always trained at full precision together with the adapter.
 #[derive(Module, Debug)]
 pub struct Head {
-    /// The layer before the tanh, `[d, d]`; absent in a BERT head, whose pooler stands in for it.
+    /// The layer before the tanh, `[d, d]`; absent in a BERT head, whose pooler stands in for it, and in span heads.
     dense: Option<Linear>,
     /// The last layer, `[d, labels]`.
     output: Linear,
@@ -55,7 +83,9 @@ impl Head {
         };
         let head = Self {
             dense: match config.kind {
-                HeadKind::BertPooled => None,
+                HeadKind::BertPooled | HeadKind::Span { .. } | HeadKind::FlexibleSpan { .. } => {
+                    None
+                }
                 HeadKind::Roberta | HeadKind::Flexible => Some(linear(width)),
             },
             output: linear(config.labels),
@@ -76,19 +106,28 @@ impl Head {
         width: usize,
         device: &Device,
     ) -> Result<Self, String> {
+        let prompt_labels = PromptLabels::default();
         let last_layers = [
             (HeadKind::BertPooled, "classifier.weight".to_string()),
             (HeadKind::Roberta, "classifier.out_proj.weight".to_string()),
             (HeadKind::Flexible, format!("heads.{name}.4.weight")),
+            (
+                HeadKind::Span { prompt_labels },
+                "qa_outputs.weight".to_string(),
+            ),
+            (
+                HeadKind::FlexibleSpan { prompt_labels },
+                format!("heads.{name}.1.weight"),
+            ),
         ];
         let found = last_layers.into_iter().find_map(|(kind, last)| {
             let labels = *tensors.get(&last)?.shape.first()?;
-            Some((kind, labels))
+            (!kind.is_span() || labels == 2).then_some((kind, labels))
         });
         let Some((kind, labels)) = found else {
             let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
             return Err(format!(
-                "no classification head that is supported; the tensors are {}",
+                "no head that is supported; the tensors are {}",
                 names.join(", ")
             ));
         };
@@ -123,17 +162,22 @@ impl Head {
         self
     }
 
-    /// Logits, or the predicted score as the only column.
+    /// Logits, the predicted score as the only column, or start and end logits.
     ///
     /// # Shapes
-    /// `[sequences, d]` (the pooler's output for [`HeadKind::BertPooled`], else the first rows) to `[sequences, labels]`.
+    /// `[sequences, d]` (the pooler's output for [`HeadKind::BertPooled`], else the first rows) to `[sequences, labels]`;
+    /// for spans all rows, `[rows, d]`, to `[rows, 2]`.
     pub fn forward(&self, input: Tensor<2>, pass: &Pass) -> Tensor<2> {
         let drop = |x| dropout(x, self.config.dropout, pass.dropout_key());
         let x = match &self.dense {
             Some(dense) => dense.forward(drop(input)).tanh(),
             None => input,
         };
-        self.output.forward(drop(x))
+        let x = match self.config.kind {
+            HeadKind::Span { .. } => x,
+            _ => drop(x),
+        };
+        self.output.forward(x)
     }
 
     /// Every tensor under its name in files.
@@ -142,6 +186,8 @@ impl Head {
             HeadKind::BertPooled => (String::new(), "classifier".to_string()),
             HeadKind::Roberta => ("classifier.dense".into(), "classifier.out_proj".into()),
             HeadKind::Flexible => (format!("heads.{ADAPTER}.1"), format!("heads.{ADAPTER}.4")),
+            HeadKind::Span { .. } => (String::new(), "qa_outputs".to_string()),
+            HeadKind::FlexibleSpan { .. } => (String::new(), format!("heads.{ADAPTER}.1")),
         };
         let mut out = vec![];
         if let Some(layer) = &self.dense {

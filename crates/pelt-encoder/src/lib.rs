@@ -11,6 +11,7 @@ mod encoder;
 mod error;
 mod head;
 mod layer;
+mod span;
 
 pub use checkpoint::Checkpoint;
 pub use config::{Activation, Architecture, EncoderConfig};
@@ -18,3 +19,4 @@ pub use encoder::{Encoder, RowsRead};
 pub use error::EncoderError;
 pub use head::{Head, HeadConfig, HeadKind};
 pub use layer::first_rows;
+pub use span::{PromptLabels, SpanLayout};

@@ -97,7 +97,8 @@ fn labels(label2id: &Map<String, Value>) -> Option<Vec<String>> {
     labels.into_iter().collect()
 }
 
-/// Writes a head in AdapterHub's format. Tensors named `heads.NAME...` make it a flexible head.
+/// Writes a head in AdapterHub's format. Tensors named `heads.NAME...` make it a flexible head: one for classification, or
+/// for spans where it has a single layer.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -127,6 +128,17 @@ pub fn save_head(
         "version": crate::adapterhub::VERSION,
     });
     match flexible {
+        true if !tensors.keys().any(|name| name.ends_with(".4.weight")) => {
+            config["name"] = name.into();
+            config["config"] = json!({
+                "activation_function": "tanh",
+                "dropout_prob": null,
+                "head_type": "question_answering",
+                "label2id": label2id,
+                "layers": 1,
+                "num_labels": outputs,
+            });
+        }
         true => {
             config["name"] = name.into();
             config["config"] = json!({

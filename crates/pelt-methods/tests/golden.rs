@@ -8,23 +8,14 @@ mod common;
 
 use common::{Case, Outcome, compare};
 
-/// Fixtures whose head (span or masked language model) is not there yet; their hidden states are compared.
+/// Fixtures whose head (masked language model) is not there yet; their hidden states are compared.
 const HEAD_NOT_COVERED: &[&str] = &[
-    "adapters/bert_flex_qa_unipelt",
     "adapters/bert_mlm_prompt",
     "adapters/bert_mlm_seq_bn",
-    "adapters/bert_qa_unipelt",
-    "adapters/bert_qa_unipelt_prompt",
     "adapters/roberta_flex_mlm_unipelt_prompt",
     "adapters/roberta_mlm_unipelt",
-    "adapters/roberta_qa_lora",
-    "adapters/roberta_qa_prompt",
     "base/bert_mlm",
-    "base/bert_qa",
     "base/roberta_mlm",
-    "base/roberta_qa",
-    "peft/bert_qa_lora",
-    "peft/bert_qa_prompt",
 ];
 
 /// Compares every fixture on this thread, and returns the largest difference of an output.

@@ -32,6 +32,12 @@ pub enum MetricError {
         /// The score found.
         found: f64,
     },
+    /// A question has no right answer.
+    #[error("question {row} has no right answer to compare with")]
+    NoAnswer {
+        /// Question, from 1.
+        row: usize,
+    },
     /// A metric of classes was asked for scores, or the other way round.
     #[error("the metric {metric} needs {expected}, found {found}")]
     WrongKind {

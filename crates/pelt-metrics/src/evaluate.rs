@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::answers::{exact_match, token_f1};
 use crate::classification::ClassCounts;
 use crate::correlation::{mean_squared_error, pearson, spearman};
 use crate::error::MetricError;
-use crate::metric::{COMBINED_SCORE, Metric};
+use crate::metric::{COMBINED_SCORE, Metric, PredictionKind};
 
 /// What a model predicted, beside the gold labels; one entry per row in both.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,23 @@ pub enum Predictions<'a> {
         /// Gold score of every row.
         gold: &'a [f64],
     },
+    /// Answers to questions.
+    Answers {
+        /// Predicted answer to every question.
+        predicted: &'a [&'a str],
+        /// All right answers to every question.
+        gold: &'a [Vec<&'a str>],
+    },
+}
+
+impl Predictions<'_> {
+    fn kind(&self) -> PredictionKind {
+        match self {
+            Self::Classes { .. } => PredictionKind::Classes,
+            Self::Scores { .. } => PredictionKind::Scores,
+            Self::Answers { .. } => PredictionKind::Answers,
+        }
+    }
 }
 
 /// Values by the names of [`Metric::name`], and what a reader should know about them.
@@ -37,7 +55,8 @@ pub struct Evaluation {
     pub warnings: Vec<String>,
 }
 
-/// Computes the metrics, and `combined_score` (their mean) where there are several.
+/// Computes the metrics, and `combined_score` (their mean) where there are several; not of answers, of which both metrics
+/// are given side by side.
 ///
 /// # Errors
 /// Different numbers of predictions and gold labels, no rows, a class number that is not below the number of labels,
@@ -65,7 +84,7 @@ pub fn evaluate(
             scores.push(value);
         }
     }
-    if scores.len() > 1 {
+    if scores.len() > 1 && predictions.kind() != PredictionKind::Answers {
         let mean = scores.iter().sum::<f64>() / scores.len() as f64;
         evaluation.values.insert(COMBINED_SCORE.to_owned(), mean);
     }
@@ -74,6 +93,11 @@ pub fn evaluate(
 
 /// The value of one metric, `None` where it is undefined.
 fn value_of(metric: Metric, predictions: &Predictions<'_>) -> Result<Option<f64>, MetricError> {
+    let wrong_kind = |expected: PredictionKind| MetricError::WrongKind {
+        metric: metric.name(),
+        expected: expected.name(),
+        found: predictions.kind().name(),
+    };
     match *predictions {
         Predictions::Classes {
             predicted,
@@ -89,12 +113,9 @@ fn value_of(metric: Metric, predictions: &Predictions<'_>) -> Result<Option<f64>
                 Metric::MacroF1Present => counts.macro_f1_present(),
                 Metric::WeightedF1 => counts.weighted_f1(),
                 Metric::Pearson | Metric::Spearmanr | Metric::Mse | Metric::CombinedScore => {
-                    return Err(MetricError::WrongKind {
-                        metric: metric.name(),
-                        expected: "scores",
-                        found: "classes",
-                    });
+                    return Err(wrong_kind(PredictionKind::Scores));
                 }
+                Metric::ExactMatch => return Err(wrong_kind(PredictionKind::Answers)),
             };
             Ok(Some(value))
         }
@@ -102,12 +123,23 @@ fn value_of(metric: Metric, predictions: &Predictions<'_>) -> Result<Option<f64>
             Metric::Pearson => Ok(pearson(predicted, gold)),
             Metric::Spearmanr => Ok(spearman(predicted, gold)),
             Metric::Mse => Ok(Some(mean_squared_error(predicted, gold))),
-            _ => Err(MetricError::WrongKind {
-                metric: metric.name(),
-                expected: "classes",
-                found: "scores",
-            }),
+            Metric::ExactMatch => Err(wrong_kind(PredictionKind::Answers)),
+            _ => Err(wrong_kind(PredictionKind::Classes)),
         },
+        Predictions::Answers { predicted, gold } => {
+            let rows = || predicted.iter().zip(gold);
+            let sum: f64 = match metric {
+                Metric::ExactMatch => rows()
+                    .map(|(answer, gold)| f64::from(u8::from(exact_match(answer, gold))))
+                    .sum(),
+                Metric::F1 => rows().map(|(answer, gold)| token_f1(answer, gold)).sum(),
+                Metric::Pearson | Metric::Spearmanr | Metric::Mse => {
+                    return Err(wrong_kind(PredictionKind::Scores));
+                }
+                _ => return Err(wrong_kind(PredictionKind::Classes)),
+            };
+            Ok(Some(100.0 * sum / gold.len() as f64))
+        }
     }
 }
 
@@ -144,6 +176,12 @@ fn check_predictions(predictions: &Predictions<'_>) -> Result<(), MetricError> {
                 }
             }
         }
+        Predictions::Answers { predicted, gold } => {
+            check_lengths(predicted.len(), gold.len())?;
+            if let Some(row) = gold.iter().position(Vec::is_empty) {
+                return Err(MetricError::NoAnswer { row: row + 1 });
+            }
+        }
     }
     Ok(())
 }
@@ -173,6 +211,25 @@ mod tests {
         assert_eq!(evaluation.values["combined_score"], 0.0);
         assert_eq!(evaluation.warnings.len(), 2);
         assert!(evaluation.warnings[1].contains("spearmanr"));
+    }
+
+    #[test]
+    fn answers_are_scored_in_percent_and_not_combined() {
+        let gold = [vec!["a dog", "cat"], vec!["blue house"]];
+        let predictions = Predictions::Answers {
+            predicted: &["The cat", "green house"],
+            gold: &gold,
+        };
+        let evaluation = evaluate(&[Metric::ExactMatch, Metric::F1], &predictions).unwrap();
+        let expected = [("exact_match".to_owned(), 50.0), ("f1".to_owned(), 75.0)];
+        assert_eq!(evaluation.values, expected.into());
+        assert!(evaluate(&[Metric::Accuracy], &predictions).is_err());
+        let predictions = Predictions::Answers {
+            predicted: &["x"],
+            gold: &[vec![]],
+        };
+        let error = evaluate(&[Metric::F1], &predictions).unwrap_err();
+        assert_eq!(error, MetricError::NoAnswer { row: 1 });
     }
 
     #[test]

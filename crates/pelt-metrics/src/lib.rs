@@ -1,16 +1,19 @@
-//! GLUE metrics
+//! The metrics of GLUE and SQuAD
 //!
 //! Names and values follow Hugging Face's `glue` metric: `accuracy`, `f1`, `matthews_correlation`, `pearson`,
-//! `spearmanr` and, where a task has several of them, their mean as `combined_score`. Fractions, not percentages.
+//! `spearmanr` and, where a task has several of them, their mean as `combined_score`. Fractions, not percentages;
+//! but `exact_match` and `f1` of answers are percentages, as SQuAD's own script gives them.
 
+mod answers;
 mod classification;
 mod correlation;
 mod error;
 mod evaluate;
 mod metric;
 
+pub use answers::{exact_match, normalise_answer, token_f1};
 pub use classification::ClassCounts;
 pub use correlation::{mean_squared_error, pearson, spearman};
 pub use error::MetricError;
 pub use evaluate::{Evaluation, Predictions, evaluate};
-pub use metric::{COMBINED_SCORE, Metric};
+pub use metric::{COMBINED_SCORE, Metric, PredictionKind};

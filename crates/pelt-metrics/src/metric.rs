@@ -11,8 +11,10 @@ pub const COMBINED_SCORE: &str = "combined_score";
 pub enum Metric {
     /// Share of rows whose class is right.
     Accuracy,
-    /// F1 of class 1; 0 where undefined.
+    /// F1 of class 1; 0 where undefined. Of answers: the mean F1 of their words, in percent.
     F1,
+    /// Share of answers that equal a right one, in percent.
+    ExactMatch,
     /// Matthews correlation for any number of classes; 0 where gold or prediction holds a single class.
     MatthewsCorrelation,
     /// Pearson correlation of scores.
@@ -33,12 +35,35 @@ pub enum Metric {
     CombinedScore,
 }
 
+/// What a model predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PredictionKind {
+    /// One of several classes.
+    Classes,
+    /// A number.
+    Scores,
+    /// A text.
+    Answers,
+}
+
+impl PredictionKind {
+    /// The name in messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Classes => "classes",
+            Self::Scores => "scores",
+            Self::Answers => "answers",
+        }
+    }
+}
+
 impl Metric {
     /// The name under which the value is reported, equal to the serialised name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
             Self::F1 => "f1",
+            Self::ExactMatch => "exact_match",
             Self::MatthewsCorrelation => "matthews_correlation",
             Self::Pearson => "pearson",
             Self::Spearmanr => "spearmanr",
@@ -51,12 +76,19 @@ impl Metric {
         }
     }
 
-    /// Whether the metric compares scores; otherwise it compares classes. `CombinedScore` fits both and says `None`.
-    pub fn is_for_scores(self) -> Option<bool> {
+    /// Whether the metric compares what is predicted.
+    pub fn fits(self, kind: PredictionKind) -> bool {
         match self {
-            Self::Pearson | Self::Spearmanr | Self::Mse => Some(true),
-            Self::CombinedScore => None,
-            _ => Some(false),
+            Self::Pearson | Self::Spearmanr | Self::Mse => kind == PredictionKind::Scores,
+            Self::ExactMatch => kind == PredictionKind::Answers,
+            Self::F1 => kind != PredictionKind::Scores,
+            Self::CombinedScore => kind != PredictionKind::Answers,
+            Self::Accuracy
+            | Self::MatthewsCorrelation
+            | Self::MicroF1
+            | Self::MacroF1
+            | Self::MacroF1Present
+            | Self::WeightedF1 => kind == PredictionKind::Classes,
         }
     }
 
@@ -75,6 +107,7 @@ mod tests {
         for metric in [
             Metric::Accuracy,
             Metric::F1,
+            Metric::ExactMatch,
             Metric::MatthewsCorrelation,
             Metric::Pearson,
             Metric::Spearmanr,

@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
-use pelt_metrics::{ClassCounts, Metric, Predictions, evaluate};
+use pelt_metrics::{
+    ClassCounts, Metric, Predictions, evaluate, exact_match, normalise_answer, token_f1,
+};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-9;
@@ -126,5 +128,28 @@ fn regression_equals_the_references() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn answers_are_compared_as_the_reference_does() {
+    let entries = entries("squad.json");
+    assert_eq!(entries.len(), 90);
+    for entry in &entries {
+        let prediction = entry["pred"].as_str().unwrap();
+        let answers: Vec<&str> = entry["golds"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|answer| answer.as_str().unwrap())
+            .collect();
+        let place = format!("{prediction:?} for {answers:?}");
+        let normalised = entry["normalized_pred"].as_str().unwrap();
+        assert_eq!(normalise_answer(prediction), normalised, "{place}");
+        let exact = u64::from(exact_match(prediction, &answers));
+        assert_eq!(Some(exact), entry["exact"].as_u64(), "{place}");
+        // The field `f1_empty_aware` is the rule of SQuAD 2.0.
+        let f1 = token_f1(prediction, &answers);
+        assert_near(f1, entry["f1"].as_f64().unwrap(), &place);
     }
 }

@@ -34,6 +34,14 @@ pub enum TrainError {
     /// The head needs a pooler that the checkpoint does not have.
     #[error("the model has no pooler, which its classification head reads; use the flexible head")]
     NoPooler,
+    /// The head gives something else than what is asked for.
+    #[error("the head gives {found}, but {expected} are asked for")]
+    WrongHead {
+        /// What is asked for.
+        expected: &'static str,
+        /// What the head gives.
+        found: &'static str,
+    },
     /// The loss or a gradient is no longer a number.
     #[error(
         "{what} is {value} at step {step} (epoch {epoch}, batch {batch}); training stopped, and what was last saved is \

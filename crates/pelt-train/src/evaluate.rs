@@ -1,11 +1,12 @@
 //! Predictions and metrics.
 
 use burn::module::Module;
+use burn::tensor::{Int, Tensor, TensorData};
 use pelt_data::Label;
 use pelt_hooks::{Method, PackedBatch, Sequence};
 use pelt_metrics::{Evaluation, Metric, Predictions};
 
-use crate::{PeftModel, TrainError};
+use crate::{PeftModel, QuestionExamples, TrainError};
 
 /// Tokenised rows with their labels.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +17,17 @@ pub struct Examples {
     pub labels: Vec<Label>,
 }
 
-/// The outputs of every sequence, in the order given: logits, or the score of a regression.
+/// What chooses the best weights of a run.
+#[derive(Debug, Clone, Copy)]
+pub enum Development<'a> {
+    /// Labelled rows, scored with the metrics of the run.
+    Rows(&'a Examples),
+    /// Questions, whose answers are scored.
+    Questions(&'a QuestionExamples),
+}
+
+/// The outputs of every sequence, in the order given: logits, the score of a regression, or start and end logit of every
+/// token in turn.
 ///
 /// Batches are made of sequences of like length; the packed layout makes the result independent of that. The model is
 /// prepared for inference once, before the first batch; the one that was handed in stays as it is.
@@ -34,11 +45,30 @@ pub fn predict<M: Method>(
     let mut outputs = vec![Vec::new(); sequences.len()];
     for rows in order.chunks(batch_size.max(1)) {
         let batch = PackedBatch::new(rows.iter().map(|row| &sequences[*row]));
-        let logits = model.forward(&batch, &model.evaluation_pass())?;
-        let [_, labels] = logits.dims();
+        let pass = model.evaluation_pass();
+        let is_span = model.head.config().kind.is_span();
+        let logits = match is_span {
+            false => model.forward(&batch, &pass)?,
+            true => {
+                let (logits, layout) = model.forward_spans(&batch, &pass)?;
+                let tokens = layout.text_rows();
+                let count = tokens.len();
+                let device = logits.device();
+                let tokens = TensorData::new(tokens, [count]);
+                logits.select(0, Tensor::<1, Int>::from_data(tokens, &device))
+            }
+        };
+        let [_, width] = logits.dims();
         let values = host_values(logits)?;
-        for (row, values) in rows.iter().zip(values.chunks_exact(labels)) {
-            outputs[*row] = values.to_vec();
+        let mut values = values.as_slice();
+        for row in rows {
+            let lines = match is_span {
+                true => sequences[*row].input_ids.len(),
+                false => 1,
+            };
+            let (own, rest) = values.split_at(lines * width);
+            outputs[*row] = own.to_vec();
+            values = rest;
         }
     }
     Ok(outputs)
@@ -95,6 +125,12 @@ fn score(
                 loss += f64::from(predicted - gold).powi(2);
                 scores.0.push(f64::from(predicted));
                 scores.1.push(f64::from(*gold));
+            }
+            Label::Span(_) => {
+                return Err(TrainError::WrongHead {
+                    expected: "classes or scores",
+                    found: "spans",
+                });
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use pelt_encoder::{Encoder, Head, HeadKind, RowsRead};
+use pelt_encoder::{Encoder, Head, HeadKind, RowsRead, SpanLayout};
 use pelt_hooks::{Method, NamedParam, PackedBatch, Pass, ProjectionSite};
 
 use crate::TrainError;
@@ -94,17 +94,45 @@ impl<M: Method> PeftModel<M> {
     /// Logits of every sequence, `[sequences, labels]`.
     ///
     /// # Errors
-    /// If the encoder cannot run the batch, or has no pooler and the head needs one.
+    /// If the encoder cannot run the batch, or has no pooler and the head needs one; or the head gives spans.
     pub fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor<2>, TrainError> {
         let encoder = self.encoder();
+        if self.head.config().kind.is_span() {
+            return Err(TrainError::WrongHead {
+                expected: "classes or scores",
+                found: "spans",
+            });
+        }
         let first = encoder.forward(batch, &self.method, RowsRead::First, pass)?;
         let input = match self.head.config().kind {
             HeadKind::BertPooled => encoder
                 .pool(&first, &self.method, pass)
                 .ok_or(TrainError::NoPooler)?,
-            HeadKind::Roberta | HeadKind::Flexible => first.values,
+            _ => first.values,
         };
         Ok(self.head.forward(input, pass))
+    }
+
+    /// Start and end logits of every row, `[rows, 2]`, prompt rows included, and where the tokens stand among them.
+    ///
+    /// # Errors
+    /// If the encoder cannot run the batch, or the head gives no spans.
+    pub fn forward_spans(
+        &self,
+        batch: &PackedBatch,
+        pass: &Pass,
+    ) -> Result<(Tensor<2>, SpanLayout), TrainError> {
+        let Some(labels) = self.head.config().kind.prompt_labels() else {
+            return Err(TrainError::WrongHead {
+                expected: "spans",
+                found: "classes or a score",
+            });
+        };
+        let hidden = self
+            .encoder()
+            .forward(batch, &self.method, RowsRead::All, pass)?;
+        let layout = SpanLayout::new(&batch.packing, self.method.prompt().as_ref(), labels);
+        Ok((self.head.forward(hidden.values, pass), layout))
     }
 
     /// Everything that is trained, by name: the method's parameters, the head's, and those of a trained encoder.

@@ -33,6 +33,7 @@ pub(crate) struct Batch {
 pub(crate) enum Labels {
     Classes(Tensor<1, Int>),
     Scores(Tensor<1>),
+    Spans(Vec<[usize; 2]>),
 }
 
 /// Calls `consume` with the data of `steps`, one after another. What a step gets depends on its number, the settings
@@ -91,12 +92,16 @@ fn prepare(
 }
 
 fn labels(labels: impl Iterator<Item = Label>, device: &Device) -> Labels {
-    let (mut classes, mut scores) = (vec![], vec![]);
+    let (mut classes, mut scores, mut spans) = (vec![], vec![], vec![]);
     for label in labels {
         match label {
             Label::Class(class) => classes.push(class as i64),
             Label::Score(score) => scores.push(score),
+            Label::Span(tokens) => spans.push(tokens),
         }
+    }
+    if !spans.is_empty() {
+        return Labels::Spans(spans);
     }
     let count = classes.len().max(scores.len());
     match scores.is_empty() {

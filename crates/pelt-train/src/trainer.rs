@@ -11,11 +11,13 @@ use pelt_ops::{cross_entropy, mean_squared_error};
 
 use crate::adamw::{clipping_scale, gradient_norm};
 use crate::evaluate::evaluate;
-use crate::prefetch::{Labels, StepData, prefetched};
+use crate::prefetch::{Batch, Labels, StepData, prefetched};
+use crate::questions::evaluate_questions;
 use crate::record::Record;
 use crate::state::{self, CHECKPOINT_FILE, Counters, State};
 use crate::{
-    AdamW, AdamWConfig, AdapterDrop, EvaluateEvery, EvaluationReport, Examples, LinearSchedule,
+    AdamW, AdamWConfig, AdapterDrop, Development, EvaluateEvery, EvaluationReport, Examples,
+    LinearSchedule,
     Observer, PeftModel, StepReport, TrainConfig, TrainError,
 };
 
@@ -27,7 +29,7 @@ pub struct Trainer<'a> {
     /// Rows to train on.
     pub train: &'a Examples,
     /// Rows that choose the best weights; without any, the last weights are kept.
-    pub development: Option<&'a Examples>,
+    pub development: Option<Development<'a>>,
     /// Metrics of an evaluation.
     pub metrics: &'a [Metric],
     /// The metric that chooses the best weights.
@@ -204,7 +206,7 @@ impl Trainer<'_> {
             let share = batch.packed.packing.sequences() as f64 / rows as f64;
             let pass = Pass::train(pass_seed(self.config.seed, place.step, index));
             let pass = pass.skipping(0..dropped);
-            let batch_loss = batch_loss(model.forward(&batch.packed, &pass)?, batch.labels);
+            let batch_loss = batch_loss(&model, batch, &pass)?;
             let value: f32 = batch_loss.clone().into_scalar();
             place.check("the loss", f64::from(value), first_batch + index)?;
             loss += f64::from(value) * share;
@@ -241,12 +243,16 @@ impl Trainer<'_> {
     fn evaluation<M: Method>(
         &self,
         model: &PeftModel<M>,
-        development: &Examples,
+        development: Development<'_>,
         state: &mut State,
         epoch: usize,
     ) -> Result<EvaluationReport, TrainError> {
         let started = Instant::now();
-        let evaluation = evaluate(model, development, self.metrics, self.config.batch_size)?;
+        let batch_size = self.config.batch_size;
+        let evaluation = match development {
+            Development::Rows(rows) => evaluate(model, rows, self.metrics, batch_size)?,
+            Development::Questions(questions) => evaluate_questions(model, questions, batch_size)?,
+        };
         let name = self.primary_metric.name();
         let score = evaluation.values.get(name).copied().ok_or_else(|| {
             TrainError::Rows(format!("the metric {name} is not among those evaluated"))
@@ -296,11 +302,19 @@ impl Place {
     }
 }
 
-fn batch_loss(logits: Tensor<2>, labels: Labels) -> Tensor<1> {
-    match labels {
-        Labels::Classes(classes) => cross_entropy(logits, classes),
-        Labels::Scores(scores) => mean_squared_error(logits, scores),
-    }
+fn batch_loss<M: Method>(
+    model: &PeftModel<M>,
+    batch: Batch,
+    pass: &Pass,
+) -> Result<Tensor<1>, TrainError> {
+    Ok(match batch.labels {
+        Labels::Classes(classes) => cross_entropy(model.forward(&batch.packed, pass)?, classes),
+        Labels::Scores(scores) => mean_squared_error(model.forward(&batch.packed, pass)?, scores),
+        Labels::Spans(spans) => {
+            let (logits, layout) = model.forward_spans(&batch.packed, pass)?;
+            layout.loss(logits, &spans)
+        }
+    })
 }
 
 fn add(total: &mut ParamGradients, more: ParamGradients) {

@@ -172,7 +172,7 @@ impl Tokenizer {
         let sequences = encoding.get_sequence_ids();
         let lengths = Lengths::count(&sequences);
         let [first, room] = Truncation::OnlySecond.keep(row, lengths, max_length)?;
-        let starts = window_starts(lengths.second, room, stride)?;
+        let starts = window_starts(row, lengths.second, room, stride)?;
         let windows = starts.into_iter().map(|start| {
             let end = (start + room).min(lengths.second);
             window(&encoding, &sequences, [0..first, start..end])

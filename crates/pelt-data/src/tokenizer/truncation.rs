@@ -92,8 +92,9 @@ fn longest_first(first: usize, second: usize, room: usize) -> [usize; 2] {
     }
 }
 
-/// First tokens of overlapping windows of `room` tokens over a text of `length`.
+/// First tokens of overlapping windows of `room` tokens over a text of `length`; `row` is for error messages.
 pub(super) fn window_starts(
+    row: usize,
     length: usize,
     room: usize,
     stride: usize,
@@ -102,7 +103,7 @@ pub(super) fn window_starts(
         return Ok(vec![0]);
     }
     if stride >= room {
-        return Err(DataError::Stride { room, stride });
+        return Err(DataError::Stride { row, room, stride });
     }
     let mut starts = vec![0];
     let mut start = 0;
@@ -172,9 +173,9 @@ mod tests {
 
     #[test]
     fn windows_share_the_stride_and_reach_the_end() {
-        assert_eq!(window_starts(5, 5, 9).unwrap(), [0]);
-        assert_eq!(window_starts(10, 5, 2).unwrap(), [0, 3, 6]);
-        assert_eq!(window_starts(11, 5, 2).unwrap(), [0, 3, 6]);
-        assert!(window_starts(6, 5, 5).is_err());
+        assert_eq!(window_starts(1, 5, 5, 9).unwrap(), [0]);
+        assert_eq!(window_starts(1, 10, 5, 2).unwrap(), [0, 3, 6]);
+        assert_eq!(window_starts(1, 11, 5, 2).unwrap(), [0, 3, 6]);
+        assert!(window_starts(1, 6, 5, 5).is_err());
     }
 }

@@ -1,10 +1,13 @@
 //! Running a fixture and comparing it.
 
+mod spans;
+
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use pelt_encoder::{
-    Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, RowsRead, first_rows,
+    Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, PromptLabels, RowsRead,
+    first_rows,
 };
 use pelt_hooks::{
     ADAPTER, EncoderHooks, EncoderShape, Hidden, Method, NamedParam, PackedBatch, Pass, Sequence,
@@ -217,7 +220,7 @@ impl Model {
     /// The name of a trained parameter in `grads.safetensors`.
     fn gradient_name(&self, param: &NamedParam) -> String {
         let name = param.name.replace(ADAPTER, &self.adapter_name);
-        let is_head = ["classifier", "heads."]
+        let is_head = ["classifier", "heads.", "qa_outputs"]
             .iter()
             .any(|start| name.starts_with(start));
         if !self.peft {
@@ -289,7 +292,12 @@ fn checkpoint_head(checkpoint: &Checkpoint, device: &Device) -> Option<Head> {
         Architecture::Bert => (HeadKind::BertPooled, "classifier.weight"),
         Architecture::Roberta => (HeadKind::Roberta, "classifier.out_proj.weight"),
     };
-    let labels = checkpoint.tensor(last).ok()?.shape[0];
+    let prompt_labels = PromptLabels::default();
+    let spans = (HeadKind::Span { prompt_labels }, "qa_outputs.weight");
+    let (kind, labels) = [(kind, last), spans].into_iter().find_map(|(kind, last)| {
+        let last = checkpoint.tensor(last).ok()?;
+        Some((kind, last.shape[0]))
+    })?;
     let config = HeadConfig {
         kind,
         labels,
@@ -367,7 +375,7 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outc
             }
         }
     }
-    if matches!(case.text("head"), "qa" | "mlm") {
+    if case.text("head") == "mlm" {
         return Outcome::HeadNotSupported;
     }
     let Some(head) = &model.head else {
@@ -375,6 +383,11 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outc
         assert!(headless, "{}: the head is missing", case.name);
         return Outcome::Compared;
     };
+    if head.config().kind.is_span() {
+        let expected = expected.unwrap();
+        spans::compare(case, &model, head, &inputs, &expected, failures, worst);
+        return Outcome::Compared;
+    }
     let logits = |rows: RowsRead| {
         let pass = case.skipping(Pass::evaluate());
         let hidden = model
@@ -387,7 +400,7 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) -> Outc
         };
         let input = match head.config().kind {
             HeadKind::BertPooled => model.encoder.pool(&first, &model.hooks(), &pass).unwrap(),
-            HeadKind::Roberta | HeadKind::Flexible => first.values,
+            _ => first.values,
         };
         head.forward(input, &pass)
     };

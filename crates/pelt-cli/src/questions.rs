@@ -1,0 +1,342 @@
+//! Questions about passages: training rows, evaluation and answers.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use pelt_data::{
+    AnswerRules, Candidate, Card, Label, Question, QuestionDataset, QuestionWindow, Target,
+    TextRow, question_windows, read_questions,
+};
+use pelt_encoder::PromptLabels;
+use pelt_hooks::Sequence;
+use pelt_metrics::Evaluation;
+use pelt_tensors::write_atomically;
+use pelt_train::{Examples, QuestionExamples};
+use serde_json::{Map, Value, json};
+
+use crate::args::{EvaluateArgs, PromptLabelsChoice, TrainArgs};
+use crate::data;
+use crate::run_folder::{QuestionSettings, Run, RunData, RunRecord, ScoredRows};
+use crate::source::{Prepared, PreparedSet, Reading, SetContent};
+
+/// Questions of a training run.
+pub struct QuestionRows {
+    pub card: Card,
+    pub settings: QuestionSettings,
+    pub prompt_labels: PromptLabels,
+    train: QuestionDataset,
+    validation: Option<QuestionDataset>,
+    test: Option<QuestionDataset>,
+}
+
+impl QuestionRows {
+    pub fn read(args: &TrainArgs, card: Card) -> Result<Self> {
+        let given = &args.questions;
+        for (option, value) in [
+            ("--n-best", given.n_best),
+            ("--max-answer-tokens", given.max_answer_tokens),
+        ] {
+            ensure!(value > 0, "{option} must be at least 1, but is 0");
+        }
+        let read = |split: &String| -> Result<QuestionDataset> {
+            let root = data::task_root(&card, args.data.as_deref(), split)?;
+            Ok(read_questions(&root, &card, split)?)
+        };
+        let Some(split) = args.train_split.as_ref().or(card.train_split.as_ref()) else {
+            bail!(
+                "the task {} has no training questions; it can only be evaluated",
+                card.name
+            );
+        };
+        let train = read(split)?;
+        if let Some(row) = train.questions.iter().position(|q| q.answers.is_empty()) {
+            bail!(
+                "{}: question {} (id {:?}) has no answer to train on",
+                describe(&train),
+                row + 1,
+                train.questions[row].id
+            );
+        }
+        let validation = card.evaluation_splits.first().map(read).transpose()?;
+        let mut rows = Self {
+            settings: QuestionSettings {
+                doc_stride: given.doc_stride,
+                rules: AnswerRules {
+                    n_best: given.n_best,
+                    max_tokens: given.max_answer_tokens,
+                },
+            },
+            prompt_labels: match given.prompt_labels {
+                PromptLabelsChoice::Shifted => PromptLabels::Shifted,
+                PromptLabelsChoice::Unshifted => PromptLabels::Unshifted,
+            },
+            card,
+            train,
+            validation,
+            test: None,
+        };
+        rows.choose(args)?;
+        Ok(rows)
+    }
+
+    /// As for labelled rows.
+    fn choose(&mut self, args: &TrainArgs) -> Result<()> {
+        let Some(count) = args.train_rows else {
+            return Ok(());
+        };
+        ensure!(count > 0, "--train-rows must be at least 1, but is 0");
+        let seed = args.data_seed.unwrap_or(args.seed);
+        let Some(held_out) = args.dev_rows else {
+            self.train = self.train.first_rows(count, seed);
+            return Ok(());
+        };
+        ensure!(held_out > 0, "--dev-rows must be at least 1, but is 0");
+        let (train, development) = self.train.hold_out(count, held_out, seed)?;
+        self.train = train;
+        self.test = self.validation.replace(development);
+        Ok(())
+    }
+
+    pub fn describe(&self, args: &TrainArgs) -> RunData {
+        let validation = self.validation.as_ref();
+        let test = self.test.as_ref();
+        RunData {
+            task: args.task.clone(),
+            train: describe(&self.train),
+            train_rows: self.train.questions.len(),
+            train_fingerprint: self.train.fingerprint(),
+            validation: validation.map(describe),
+            validation_fingerprint: validation.map(QuestionDataset::fingerprint),
+            validation_rows: validation.map_or(0, |set| set.questions.len()),
+            text_column: None,
+            pair_column: None,
+            pairs: true,
+            note: data::note(&self.card),
+            test: test.map(describe),
+            test_rows: test.map(|set| set.questions.len()),
+            test_fingerprint: test.map(QuestionDataset::fingerprint),
+            data_seed: args.data_seed,
+        }
+    }
+
+    /// Cuts the questions of all uses into windows.
+    pub fn prepare(&self, reading: &Reading<'_>) -> Result<Prepared> {
+        let mut description = Vec::new();
+        let mut windows = |use_of_it: &str, set: &QuestionDataset| -> Result<_> {
+            let stride = self.settings.doc_stride;
+            let windows = cut(reading, &set.questions, &describe(set), stride)?;
+            let tokens: usize = windows.iter().map(|window| window.input_ids.len()).sum();
+            description.push(format!(
+                "{use_of_it} questions: {}, {}, {} windows of {:.1} tokens",
+                describe(set),
+                set.describe_rows(),
+                windows.len(),
+                tokens as f64 / windows.len().max(1) as f64,
+            ));
+            Ok(windows)
+        };
+        let mut train = Examples::default();
+        for window in windows("training", &self.train)? {
+            train.sequences.push(Sequence {
+                input_ids: window.input_ids,
+                token_type_ids: window.token_type_ids,
+            });
+            train.labels.push(Label::Span(window.span));
+        }
+        let mut scored = |use_of_it, set: Option<&QuestionDataset>| -> Result<_> {
+            let Some(set) = set else {
+                return Ok(None);
+            };
+            let windows = windows(use_of_it, set)?;
+            let rules = self.settings.rules;
+            Ok(Some(PreparedSet {
+                on: ScoredRows {
+                    set: describe(set),
+                    rows: set.questions.len(),
+                    truncated_rows: 0,
+                },
+                content: SetContent::Questions(QuestionExamples::new(
+                    set.questions.clone(),
+                    windows,
+                    rules,
+                )),
+            }))
+        };
+        let validation = scored("validation", self.validation.as_ref())?;
+        let test = scored("test", self.test.as_ref())?;
+        Ok(Prepared {
+            train,
+            truncated: 0,
+            validation,
+            test,
+            description,
+        })
+    }
+}
+
+/// Windows whose every token is in the model's tables.
+fn cut(
+    reading: &Reading<'_>,
+    questions: &[Question],
+    name: &str,
+    doc_stride: usize,
+) -> Result<Vec<QuestionWindow>> {
+    let windows = question_windows(reading.tokenizer, questions, reading.max_length, doc_stride)
+        .with_context(|| name.to_owned())?;
+    let ids = windows.iter().map(|window| {
+        let ids = [
+            window.input_ids.as_slice(),
+            window.token_type_ids.as_slice(),
+        ];
+        (window.question, ids)
+    });
+    data::check_vocabulary(ids, name, reading.model, reading.base)?;
+    Ok(windows)
+}
+
+/// `squad validation`, or `squad (part) train`.
+fn describe(set: &QuestionDataset) -> String {
+    format!("{} {}", set.display_name(), set.split)
+}
+
+/// The settings of a run that answers questions.
+pub fn settings(record: &RunRecord) -> Option<QuestionSettings> {
+    match record.config.target {
+        Target::Span => Some(record.config.questions.unwrap_or(QuestionSettings {
+            doc_stride: 128,
+            rules: AnswerRules::default(),
+        })),
+        Target::Classification { .. } | Target::Regression { .. } => None,
+    }
+}
+
+/// Questions that were answered and scored.
+pub struct Scored {
+    pub set: QuestionDataset,
+    pub evaluation: Evaluation,
+    pub answers: Vec<Vec<Candidate>>,
+}
+
+/// Reads the splits that are to be scored.
+pub fn read_sets(args: &EvaluateArgs) -> Result<Vec<QuestionDataset>> {
+    let Some(task) = &args.task else {
+        bail!("a run that answers questions is scored on a task: --task squad with --data DIR");
+    };
+    let card = Card::require_builtin(task)?;
+    let splits = match &args.split {
+        Some(split) => vec![split.clone()],
+        None => card.evaluation_splits.clone(),
+    };
+    let read = |split: &String| -> Result<QuestionDataset> {
+        let root = data::task_root(&card, args.data.as_deref(), split)?;
+        Ok(read_questions(&root, &card, split)?)
+    };
+    ensure!(
+        args.predictions.is_none() || splits.len() == 1,
+        "--predictions is for one split; name it with --split"
+    );
+    splits.iter().map(read).collect()
+}
+
+/// Answers the questions of a set and scores the answers.
+pub fn evaluate(
+    run: &Run,
+    set: QuestionDataset,
+    reading: &Reading<'_>,
+    settings: QuestionSettings,
+    batch_size: usize,
+) -> Result<Scored> {
+    let name = describe(&set);
+    let answers = answers(run, &set.questions, &name, reading, settings, batch_size)?;
+    let evaluation = pelt_train::score_answers(&set.questions, &answers).context(name)?;
+    Ok(Scored {
+        set,
+        evaluation,
+        answers,
+    })
+}
+
+fn answers(
+    run: &Run,
+    questions: &[Question],
+    name: &str,
+    reading: &Reading<'_>,
+    settings: QuestionSettings,
+    batch_size: usize,
+) -> Result<Vec<Vec<Candidate>>> {
+    let windows = cut(reading, questions, name, settings.doc_stride)?;
+    let examples = QuestionExamples::new(questions.to_vec(), windows, settings.rules);
+    Ok(pelt_train::answer(&run.model, &examples, batch_size)?)
+}
+
+impl Scored {
+    /// `squad validation (10,570 rows)`.
+    pub fn describe(&self) -> String {
+        format!("{} ({})", describe(&self.set), self.set.describe_rows())
+    }
+
+    /// Writes `predictions.json` (text by id, as the official script reads it) and `nbest_predictions.json`.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("{}: cannot be created", folder.display()))?;
+        let (mut best, mut all) = (Map::new(), Map::new());
+        for (question, answers) in self.set.questions.iter().zip(&self.answers) {
+            let text = answers.first().map_or("", |answer| answer.text.as_str());
+            best.insert(question.id.clone(), text.into());
+            let answers = answers.iter().map(|answer| {
+                json!({
+                    "text": answer.text,
+                    "probability": answer.probability,
+                    "start_logit": answer.start_logit,
+                    "end_logit": answer.end_logit,
+                })
+            });
+            all.insert(question.id.clone(), answers.collect());
+        }
+        for (name, content) in [("predictions.json", best), ("nbest_predictions.json", all)] {
+            let text = serde_json::to_string_pretty(&content)?;
+            write_atomically(&folder.join(name), text.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// The answer to each question (the first text of a row) about its passage (the second one).
+pub fn predict(
+    run: &Run,
+    rows: Vec<TextRow>,
+    first_line: usize,
+    reading: &Reading<'_>,
+    settings: QuestionSettings,
+    batch_size: usize,
+) -> Result<Vec<Value>> {
+    let mut questions = Vec::with_capacity(rows.len());
+    for (row, TextRow { text, pair, .. }) in rows.into_iter().enumerate() {
+        let context = pair.unwrap_or_default();
+        for (what, text) in [("question", &text), ("passage", &context)] {
+            ensure!(
+                !text.trim().is_empty(),
+                "line {}: the {what} is empty",
+                first_line + row
+            );
+        }
+        questions.push(Question {
+            id: String::new(),
+            question: text,
+            context: context.into(),
+            answers: Vec::new(),
+        });
+    }
+    let answers = answers(run, &questions, "the input", reading, settings, batch_size)?;
+    let values = answers.iter().map(|answers| match answers.first() {
+        Some(answer) => json!({
+            "answer": answer.text,
+            "score": answer.score(),
+            "probability": answer.probability,
+            "start": answer.characters[0],
+            "end": answer.characters[1],
+        }),
+        None => json!({ "answer": null }),
+    });
+    Ok(values.collect())
+}
