@@ -6,7 +6,7 @@ use pelt_hooks::{
     Gate, GateBias, Hidden, NamedParam, Pass, SublayerStates, constant, normal, truncated_normal,
     uniform,
 };
-use pelt_ops::{LayerNorm, Linear, Narrow, dropout, gate};
+use pelt_ops::{LayerNorm, Linear, Narrow, add, dropout, gate};
 
 use crate::{
     AdapterLinear, BottleneckConfig, InitWeights, NonLinearity, PhmLinear, ResidualBeforeLn,
@@ -177,7 +177,7 @@ impl BottleneckBlock {
         Hidden {
             values: match self.source {
                 Source::Output => h.clone(),
-                Source::Normed => (states.norm)(h.clone() + x.clone()),
+                Source::Normed => (states.norm)(add(h.clone(), x.clone())),
                 Source::Parallel => x.clone(),
             },
             packing: states.output.packing.clone(),

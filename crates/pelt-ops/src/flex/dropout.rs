@@ -1,6 +1,8 @@
 //! Dropout of hidden states.
 
-use super::buffer::{CHUNK, dense, for_chunks, sizes};
+use std::mem::MaybeUninit;
+
+use super::buffer::{CHUNK, dense, elements, filled, for_chunks, part, sizes, tensor};
 use super::mask::{Mask, MaskRow};
 use super::op::{FlexOp, FlexTensor};
 use super::vectorise::{Arithmetic, vectorised};
@@ -10,10 +12,26 @@ use super::vectorise::{Arithmetic, vectorised};
 pub(crate) struct Dropout(pub(crate) Mask);
 
 impl Dropout {
+    #[allow(unsafe_code)]
     fn apply(&self, x: FlexTensor) -> FlexTensor {
         let width = sizes(&x).last().copied().unwrap_or(1).max(1);
         let rows = (CHUNK / width).max(1);
         let mut x = dense(x);
+        if !x.is_unique() {
+            let values = elements(&x);
+            // SAFETY: the kernel writes as many elements as it reads, and `part` is as long as the chunk.
+            let output = unsafe {
+                filled(values.len(), rows * width, |number, space| {
+                    let values = part(values, number, rows * width);
+                    let lines = space.chunks_mut(width).zip(values.chunks(width));
+                    for (row, (space, values)) in lines.enumerate() {
+                        let row = self.0.row((number * rows + row) as u64);
+                        masked_row(space, values, &self.0, row);
+                    }
+                })
+            };
+            return tensor(output, sizes(&x));
+        }
         for_chunks(x.storage_mut::<f32>(), rows * width, |number, chunk| {
             for (row, elements) in chunk.chunks_mut(width).enumerate() {
                 mask_row(elements, &self.0, self.0.row((number * rows + row) as u64));
@@ -38,6 +56,29 @@ impl FlexOp<1> for Dropout {
         _before: &mut [Option<FlexTensor>; 1],
     ) -> [Option<FlexTensor>; 1] {
         [Some(self.apply(gradient))]
+    }
+}
+
+vectorised! {
+    /// Writes a row times its mask.
+    fn masked_row(
+        output: &mut [MaybeUninit<f32>],
+        elements: &[f32],
+        mask: &Mask,
+        row: MaskRow,
+    ) = masked_body
+}
+
+#[inline(always)]
+fn masked_body<A: Arithmetic>(
+    output: &mut [MaybeUninit<f32>],
+    elements: &[f32],
+    mask: &Mask,
+    row: MaskRow,
+) {
+    assert_eq!(output.len(), elements.len(), "sizes of a masked row");
+    for (column, (output, element)) in output.iter_mut().zip(elements).enumerate() {
+        output.write(element * mask.factor(row, column as u32));
     }
 }
 

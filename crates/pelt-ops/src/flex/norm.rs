@@ -8,6 +8,7 @@ use super::buffer::{
 };
 use super::op::{FlexOp, FlexTensor};
 use super::reduce::{BLOCK, add_rows};
+use super::sum::add;
 use super::vectorise::{Arithmetic, sum, vectorised};
 
 /// The norm of the sum of all inputs but the last two, which are weight and bias.
@@ -36,7 +37,12 @@ impl<const N: usize> FlexOp<N> for LayerNorm {
         let mut rows: Vec<FlexTensor> = inputs.by_ref().take(N - 2).collect();
         let affine: Vec<FlexTensor> = inputs.collect();
         let (weight, bias) = (&affine[0], &affine[1]);
-        let mut x = rows.remove(0);
+        // The sum is built in the memory of one that nothing else needs, if there is such a one.
+        let own = rows.iter().position(FlexTensor::is_unique).unwrap_or(0);
+        let mut x = rows.remove(own);
+        if !rows.is_empty() && !x.is_unique() {
+            x = add(x, rows.remove(0));
+        }
         let shape = sizes(&x);
         let width = elements(weight).len();
         assert_eq!(shape.last(), Some(&width), "width of a layer norm");
@@ -69,7 +75,7 @@ impl<const N: usize> FlexOp<N> for LayerNorm {
                 ];
                 filled_beside(count, block, beside, |number, output, [x, moments]| {
                     for other in &others {
-                        add(x, part(other, number, block));
+                        accumulate(x, part(other, number, block));
                     }
                     forward_kernel(output, x, moments, affine, self.epsilon);
                 })
@@ -134,11 +140,11 @@ impl<const N: usize> FlexOp<N> for LayerNorm {
 }
 
 vectorised! {
-    fn add(total: &mut [f32], other: &[f32]) = add_body
+    fn accumulate(total: &mut [f32], other: &[f32]) = accumulate_body
 }
 
 #[inline(always)]
-fn add_body<A: Arithmetic>(total: &mut [f32], other: &[f32]) {
+fn accumulate_body<A: Arithmetic>(total: &mut [f32], other: &[f32]) {
     for (total, other) in total.iter_mut().zip(other) {
         *total += other;
     }
