@@ -17,8 +17,7 @@ use crate::record::Record;
 use crate::state::{self, CHECKPOINT_FILE, Counters, State};
 use crate::{
     AdamW, AdamWConfig, AdapterDrop, Development, EvaluateEvery, EvaluationReport, Examples,
-    LinearSchedule,
-    Observer, PeftModel, StepReport, TrainConfig, TrainError,
+    LinearSchedule, Observer, PeftModel, StepReport, TrainConfig, TrainError,
 };
 
 /// Trains a model on labelled rows.

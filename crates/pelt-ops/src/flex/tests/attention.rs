@@ -193,8 +193,9 @@ proptest! {
         if first_rows_only {
             call = call.with_first_rows_only();
         }
-        let count = call.inputs(0).len();
-        call.check(&tracked[..count]);
+        let inputs = call.inputs(0);
+        call.check(&tracked[..inputs.len()]);
+        assert_slopes(&|inputs| call.kernel(inputs), &inputs);
     }
 }
 
@@ -248,6 +249,19 @@ fn the_gradient_agrees_with_finite_differences() {
         .with_prefix(2, true, true)
         .with_dropout();
     assert_gradient(&|inputs| call.kernel(inputs), &call.inputs(2));
+}
+
+#[test]
+fn slopes_agree_without_a_prefix_at_one_token_one_sequence_and_512_tokens() {
+    for lengths in [&[1][..], &[37], &[512], &[512, 1, 130]] {
+        for prefix in [0, 10] {
+            let mut call = Call::new(lengths, 2, 32).with_dropout();
+            if prefix > 0 {
+                call = call.with_prefix(prefix, true, true);
+            }
+            assert_slopes(&|inputs| call.kernel(inputs), &call.inputs(2));
+        }
+    }
 }
 
 #[test]

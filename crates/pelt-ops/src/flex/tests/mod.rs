@@ -97,19 +97,60 @@ fn assert_gradient(function: Function<'_>, inputs: &[Tensor<2>]) {
                 let mut values = moved[number].to_data().try_to_vec::<f32>().unwrap();
                 values[element] += step;
                 moved[number] = Tensor::from_data(TensorData::new(values, shape), &Device::flex());
-                let output = function(&moved);
-                let [rows, columns] = output.dims();
-                (output * noise(rows, columns, 99))
-                    .sum()
-                    .into_scalar::<f32>()
+                weighted_sum(&function(&moved)).0
             };
-            let slope = (at(step) - at(-step)) / (2.0 * step);
-            let difference = (slope - gradient).abs();
+            let slope = (at(step) - at(-step)) / (2.0 * f64::from(step));
+            let difference = (slope - f64::from(gradient)).abs();
             assert!(
-                difference < 5e-3 * (1.0 + gradient.abs()),
+                difference < 1e-3 * (1.0 + f64::from(gradient.abs())),
                 "input {number}, element {element}: gradient {gradient}, slope {slope}"
             );
         }
+    }
+}
+
+/// The sum of the elements times the fixed numbers of [`evaluate`], and the square root of the sum of the squares of its
+/// terms, both in double precision.
+fn weighted_sum(output: &Tensor<2>) -> (f64, f64) {
+    let [rows, columns] = output.dims();
+    let terms: Vec<f64> = products(output, &noise(rows, columns, 99));
+    let squares: f64 = terms.iter().map(|term| term * term).sum();
+    (terms.iter().sum(), squares.sqrt())
+}
+
+/// The products of the elements of two tensors, in double precision.
+fn products(a: &Tensor<2>, b: &Tensor<2>) -> Vec<f64> {
+    let values = |tensor: &Tensor<2>| tensor.to_data().try_to_vec::<f32>().unwrap();
+    let pairs = values(a).into_iter().zip(values(b));
+    pairs.map(|(a, b)| f64::from(a) * f64::from(b)).collect()
+}
+
+/// Asserts that moving each input as a whole, in a direction that looks random, changes the output as the gradient says:
+/// at any size, where [`assert_gradient`] would take too long.
+fn assert_slopes(function: Function<'_>, inputs: &[Tensor<2>]) {
+    let step = 3e-3_f64;
+    let (output, gradients) = evaluate(function, inputs, &vec![true; inputs.len()]);
+    let (_, size) = weighted_sum(&output);
+    for (number, gradient) in gradients.into_iter().enumerate() {
+        let gradient = gradient.unwrap();
+        let [rows, columns] = inputs[number].dims();
+        let direction = noise(rows, columns, 77 + number as u64);
+        let at = |step: f64| {
+            let mut moved = inputs.to_vec();
+            moved[number] = moved[number].clone() + direction.clone() * step;
+            weighted_sum(&function(&moved)).0
+        };
+        let slope = (at(step) - at(-step)) / (2.0 * step);
+        let terms = products(&gradient, &direction);
+        let expected: f64 = terms.iter().sum();
+        let along = terms.iter().map(|term| term * term).sum::<f64>().sqrt();
+        // Rounding of the outputs, and what a step of this length adds to a slope.
+        let allowed = 1e-4 * size + 2e-2 * along + 1e-4;
+        let difference = (slope - expected).abs();
+        assert!(
+            difference < allowed,
+            "input {number}: gradient {expected}, slope {slope}, allowed {allowed}"
+        );
     }
 }
 

@@ -110,6 +110,10 @@ proptest! {
         let kernel = |inputs: &[Tensor<2>]| gate_kernel(&packing, inputs);
         let expected = |inputs: &[Tensor<2>]| gate_generic(&packing, inputs);
         assert_same(&kernel, &expected, &inputs, &tracked[..3]);
+        assert_slopes(&kernel, &inputs);
+        let smooth = Case { relu: false, ..case };
+        let inputs = narrow_inputs(&smooth, [width, r, outputs], seed);
+        assert_slopes(&|inputs| narrow(&smooth, inputs), &inputs);
     }
 }
 
@@ -130,11 +134,15 @@ fn one_token_and_one_long_sequence_work() {
             let case = case(lengths, true, relu, true);
             assert_narrow_same(&case, [384, 24, 384], 5, &[true; 6]);
         }
+        let smooth = case(lengths, true, false, true);
+        let inputs = narrow_inputs(&smooth, [384, 24, 384], 5);
+        assert_slopes(&|inputs| narrow(&smooth, inputs), &inputs);
         let packing = Packing::new(lengths.iter().copied());
         let inputs = gate_inputs(&packing, 384, 2);
         let kernel = |inputs: &[Tensor<2>]| gate_kernel(&packing, inputs);
         let expected = |inputs: &[Tensor<2>]| gate_generic(&packing, inputs);
         assert_same(&kernel, &expected, &inputs, &[true; 3]);
+        assert_slopes(&kernel, &inputs);
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flex::{dropout::Dropout, gelu::Gelu, linear::Linear, mask::Mask, norm::LayerNorm, run};
-use crate::{AdamWStep, adamw, gelu, generic, sum_of_squares};
+use crate::{AdamWStep, Narrow, adamw, add, gelu, generic, sum_of_squares};
 
 fn flat(row: &Tensor<2>) -> Tensor<1> {
     let [_, width] = row.dims();
@@ -129,6 +129,71 @@ proptest! {
         assert_same(&norm_of_three, &norm_of_three_generic, &three, &tracked_five);
         let inputs = [noise(rows, width, seed), noise(width, outputs, seed), noise(1, outputs, seed)];
         assert_same(&linear_kernel, &linear_generic, &inputs, &tracked[..3]);
+        assert_slopes(&linear_kernel, &inputs);
+        assert_slopes(&gelu_kernel, &three[..1]);
+        assert_slopes(&dropout_kernel, &three[..1]);
+        // The norm of a few numbers that happen to be close to each other bends too much for a step of finite length.
+        if width >= 12 {
+            assert_slopes(&residual_kernel, &three[..4]);
+            assert_slopes(&norm_of_three, &three);
+        }
+        assert_slopes(&add_kernel, &sums);
+    }
+}
+
+/// Several operations that read the same tensor, which is not a leaf: each adds to the gradient that others found.
+fn shared(inputs: &[Tensor<2>], kernel: bool) -> Tensor<2> {
+    let linear = |x: Tensor<2>| match kernel {
+        true => linear_kernel(&[x, inputs[1].clone(), inputs[2].clone()]),
+        false => linear_generic(&[x, inputs[1].clone(), inputs[2].clone()]),
+    };
+    let low_rank = |x: Tensor<2>| {
+        let network = Narrow {
+            down: inputs[1].clone().slice([0..inputs[1].dims()[0], 0..2]),
+            up: inputs[1].clone().slice([0..2, 0..inputs[1].dims()[1]]),
+            biases: None,
+            relu: false,
+            scale: 0.5,
+            gate: None,
+        };
+        match kernel {
+            true => network.forward(x),
+            false => generic::narrow(network, x),
+        }
+    };
+    let x = linear(inputs[0].clone());
+    let all = [
+        linear(x.clone()),
+        low_rank(x.clone()),
+        x.clone() * 0.5,
+        x.clone(),
+    ];
+    let sum = all.into_iter().fold(x.clone(), |sum, more| match kernel {
+        true => add(sum, more),
+        false => sum + more,
+    });
+    match kernel {
+        true => residual_kernel(&[sum, flat_ones(&x), inputs[2].clone(), x]),
+        false => residual_generic(&[sum, flat_ones(&x), inputs[2].clone(), x]),
+    }
+}
+
+fn flat_ones(x: &Tensor<2>) -> Tensor<2> {
+    Tensor::ones([1, x.dims()[1]], &Device::flex())
+}
+
+#[test]
+fn gradients_of_one_tensor_from_several_operations_add_up() {
+    for rows in [3, 400] {
+        let inputs = [noise(rows, 48, 1), noise(48, 48, 2) * 0.2, noise(1, 48, 3)];
+        let kernel = |inputs: &[Tensor<2>]| shared(inputs, true);
+        assert_same(
+            &kernel,
+            &|inputs| shared(inputs, false),
+            &inputs,
+            &[true; 3],
+        );
+        assert_slopes(&kernel, &inputs);
     }
 }
 
