@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use pelt_data::{Tokenizer, first_rows};
-use pelt_train::{EvaluateEvery, Examples, Observer, StepReport, TrainConfig, Trainer};
+use pelt_train::{
+    EvaluateEvery, Examples, Observer, StepReport, TrainConfig, Trainer, TrainingRows,
+};
 use serde::Serialize;
 
 use crate::error::at_least_one;
@@ -88,7 +90,7 @@ pub fn epoch(
     let folder = tempfile::tempdir().map_err(BenchError::Temporary)?;
     let trainer = Trainer {
         config: &config,
-        train,
+        train: TrainingRows::Labelled(train),
         development: None,
         metrics: &rows.card.metrics,
         primary_metric: rows.card.primary_metric,

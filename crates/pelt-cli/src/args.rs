@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::pretrain_args::PretrainArgs;
+
 /// Train, evaluate and ship adapters of pretrained text encoders.
 #[derive(Debug, Parser)]
 #[command(name = "pelt", version, arg_required_else_help = true)]
@@ -16,6 +18,8 @@ pub struct Cli {
 pub enum Command {
     /// Adapt a pretrained encoder to a task.
     Train(Box<TrainArgs>),
+    /// Go on pretraining an encoder, or train an adapter, on texts without labels.
+    Pretrain(Box<PretrainArgs>),
     /// Score a finished run on labelled rows.
     Evaluate(EvaluateArgs),
     /// Label texts from standard input or a file; writes JSON lines.
@@ -119,6 +123,9 @@ pub struct TrainArgs {
     /// Change one setting of the method, e.g. unipelt.lora.r=4; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+    /// Start from the adapter in this folder (of `pelt pretrain`, `pelt train` or AdapterHub) instead of a new one.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["method", "method_file", "settings"])]
+    pub init_adapter: Option<PathBuf>,
     /// Task head.
     #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
     pub head: HeadChoice,

@@ -79,19 +79,35 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
             out.insert(name.to_string(), HostTensor::new(shape, values)?);
         }
     } else if let Some(head) = head {
-        let input = match head.config().kind {
-            HeadKind::BertPooled => pooled
-                .clone()
-                .context("the model has no pooler, which this head reads")?,
-            _ => first.values.clone(),
-        };
-        out.insert("logits".to_string(), host(head.forward(input, &pass))?);
+        if let Some(logits) = head.token_logits(hidden.values.clone(), &encoder) {
+            let logits = Hidden {
+                values: logits,
+                packing: hidden.packing.clone(),
+            };
+            out.insert("logits".to_string(), padded(logits, longest)?);
+        } else {
+            out.insert(
+                "logits".to_string(),
+                sequence_logits(&head, &first, pooled.as_ref())?,
+            );
+        }
     }
     if let Some(pooled) = pooled {
         out.insert("pooler_output".to_string(), host(pooled)?);
     }
     out.insert("last_hidden_state".to_string(), padded(hidden, longest)?);
     Ok(write_safetensors(&args.output, &out, &BTreeMap::new())?)
+}
+
+/// The logits of a head that reads the first row of every sequence.
+fn sequence_logits(head: &Head, first: &Hidden, pooled: Option<&Tensor<2>>) -> Result<HostTensor> {
+    let input = match head.config().kind {
+        HeadKind::BertPooled => pooled
+            .cloned()
+            .context("the model has no pooler, which this head reads")?,
+        _ => first.values.clone(),
+    };
+    host(head.forward(input, &Pass::evaluate()))
 }
 
 /// What is run: an encoder, what contributes to it, and a head.
@@ -265,7 +281,7 @@ fn head_from(folder: &Path, base: &Base) -> Result<Head> {
     })
 }
 
-/// The classification or span head of a checkpoint, if it has one.
+/// The classification, span or masked-language head of a checkpoint, if it has one.
 fn model_head(checkpoint: &Checkpoint) -> Result<Option<Head>> {
     let classes = match checkpoint.config().architecture {
         Architecture::Bert => (HeadKind::BertPooled, "classifier.weight"),
@@ -273,10 +289,16 @@ fn model_head(checkpoint: &Checkpoint) -> Result<Option<Head>> {
     };
     let prompt_labels = PromptLabels::default();
     let spans = (HeadKind::Span { prompt_labels }, "qa_outputs.weight");
-    let found = [classes, spans].into_iter().find_map(|(kind, name)| {
-        let last = checkpoint.tensor(name).ok()?;
-        Some((kind, *last.shape.first()?))
-    });
+    let tokens = match checkpoint.config().architecture {
+        Architecture::Bert => (HeadKind::BertMaskedLm, "cls.predictions.bias"),
+        Architecture::Roberta => (HeadKind::RobertaMaskedLm, "lm_head.bias"),
+    };
+    let found = [classes, spans, tokens]
+        .into_iter()
+        .find_map(|(kind, name)| {
+            let last = checkpoint.tensor(name).ok()?;
+            Some((kind, *last.shape.first()?))
+        });
     let Some((kind, labels)) = found else {
         return Ok(None);
     };

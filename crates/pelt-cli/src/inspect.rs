@@ -34,6 +34,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let dense = match head.kind {
         HeadKind::BertPooled | HeadKind::Span { .. } | HeadKind::FlexibleSpan { .. } => 0,
         HeadKind::Roberta | HeadKind::Flexible => (d + 1) * d,
+        HeadKind::BertMaskedLm | HeadKind::RobertaMaskedLm | HeadKind::FlexibleMaskedLm => 0,
     };
     components.push(("head".into(), dense + (d + 1) * head.labels));
     let trainable: usize = components.iter().map(|(_, count)| count).sum();

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::exit)] // A command line talks to its user.
 
 mod args;
+mod corpus;
 mod data;
 mod device;
 mod evaluate;
@@ -11,12 +12,16 @@ mod method;
 mod model;
 mod output;
 mod predict;
+mod pretrain;
+mod pretrain_args;
+mod pretrain_folder;
 mod probe;
 mod progress;
 mod questions;
 mod rows;
 mod run_folder;
 mod source;
+mod start_adapter;
 mod tasks;
 mod train;
 
@@ -37,6 +42,7 @@ fn main() {
     std::panic::set_hook(Box::new(|_| {}));
     let result = std::panic::catch_unwind(|| match cli.command {
         Command::Train(args) => train::run(*args),
+        Command::Pretrain(args) => pretrain::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use crate::device::device;
 use crate::method::Tuning;
 use crate::model::Base;
+use crate::pretrain_folder::PRETRAIN_FILE;
 
 /// Marks a finished run; written last.
 pub const RUN_FILE: &str = "run.json";
@@ -26,7 +27,7 @@ pub const STARTED_FILE: &str = "started.json";
 /// Trained encoder weights of full fine-tuning and BitFit.
 const TUNED_FILE: &str = "tuned.safetensors";
 /// The adapter's name in its files.
-const ADAPTER_NAME: &str = "pelt";
+pub const ADAPTER_NAME: &str = "pelt";
 
 /// Every file that a run writes.
 const FILES: [&str; 9] = [
@@ -40,6 +41,20 @@ const FILES: [&str; 9] = [
     "head_config.json",
     "model_head.safetensors",
 ];
+
+/// What a folder is for, and what lies in it.
+pub struct FolderKind {
+    /// Marks a finished run; written last.
+    pub finished: &'static str,
+    /// Every file that a run writes.
+    pub files: &'static [&'static str],
+}
+
+/// The folder of `pelt train`.
+pub const RUN_FOLDER: FolderKind = FolderKind {
+    finished: RUN_FILE,
+    files: &FILES,
+};
 
 /// The base model that a run belongs to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,6 +112,9 @@ pub struct RunConfig {
     /// How questions are read and answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub questions: Option<QuestionSettings>,
+    /// SHA-256 of the adapter's weights that the run went on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_adapter: Option<String>,
 }
 
 /// How questions are read and answered.
@@ -159,9 +177,9 @@ pub struct TestScores {
 }
 
 /// Makes the folder ready for a run, or checks that it holds one to resume.
-pub fn prepare(folder: &Path, force: bool, resume: bool) -> Result<()> {
+pub fn prepare(kind: &FolderKind, folder: &Path, force: bool, resume: bool) -> Result<()> {
     let shown = folder.display();
-    let finished = folder.join(RUN_FILE).exists();
+    let finished = folder.join(kind.finished).exists();
     let started = folder.join(STARTED_FILE).exists();
     if resume {
         ensure!(
@@ -172,7 +190,7 @@ pub fn prepare(folder: &Path, force: bool, resume: bool) -> Result<()> {
             started,
             "{shown}: there is no run in this folder that could be resumed"
         );
-        return remove_temporary_files(folder);
+        return remove_temporary_files(kind, folder);
     }
     let entries = std::fs::read_dir(folder).map(Iterator::count);
     match entries {
@@ -196,24 +214,25 @@ pub fn prepare(folder: &Path, force: bool, resume: bool) -> Result<()> {
     }
     std::fs::create_dir_all(folder)
         .with_context(|| format!("{shown}: cannot create the run's folder"))?;
-    for file in FILES {
+    for file in kind.files {
         let path = folder.join(file);
         if path.exists() {
             std::fs::remove_file(&path)
                 .with_context(|| format!("{}: cannot be replaced", path.display()))?;
         }
     }
-    remove_temporary_files(folder)
+    remove_temporary_files(kind, folder)
 }
 
 /// Removes what a run that was killed in the middle of writing a file left behind.
-fn remove_temporary_files(folder: &Path) -> Result<()> {
+fn remove_temporary_files(kind: &FolderKind, folder: &Path) -> Result<()> {
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("{}: cannot be read", folder.display()))?;
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let ours = FILES
+        let ours = kind
+            .files
             .iter()
             .any(|file| name.starts_with(&format!(".{file}.")));
         if ours && name.ends_with(".tmp") {
@@ -245,7 +264,7 @@ pub fn identity(mut config: Value) -> Map<String, Value> {
 
 /// Checks that the run in the folder was started with this configuration: before the first checkpoint there is nothing
 /// else that could tell.
-pub fn check_started(folder: &Path, config: &RunConfig) -> Result<()> {
+pub fn check_started(folder: &Path, config: &impl Serialize) -> Result<()> {
     let path = folder.join(STARTED_FILE);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("{}: cannot be read", path.display()))?;
@@ -265,7 +284,7 @@ pub fn check_started(folder: &Path, config: &RunConfig) -> Result<()> {
 }
 
 /// Writes the configuration with which a run starts.
-pub fn write_started(folder: &Path, config: &RunConfig) -> Result<()> {
+pub fn write_started(folder: &Path, config: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(config)?;
     Ok(write_atomically(
         &folder.join(STARTED_FILE),
@@ -331,6 +350,11 @@ pub fn save(
     };
     let text = serde_json::to_string_pretty(&record)?;
     write_atomically(&folder.join(RUN_FILE), text.as_bytes())?;
+    remove_unfinished(folder)
+}
+
+/// Removes what only an unfinished run has.
+pub fn remove_unfinished(folder: &Path) -> Result<()> {
     for file in [CHECKPOINT_FILE, STARTED_FILE] {
         let path = folder.join(file);
         if path.exists() {
@@ -353,7 +377,8 @@ fn tensor_files(folder: &Path) -> Result<BTreeMap<String, String>> {
     Ok(out)
 }
 
-fn host_tensors(
+/// Parameters under their names in files, with the adapter's name in them.
+pub fn host_tensors(
     params: &[NamedParam],
     values: &pelt_hooks::ParamValues,
 ) -> Result<BTreeMap<String, HostTensor>> {
@@ -383,6 +408,10 @@ pub fn read_record(folder: &Path) -> Result<RunRecord> {
     let path = folder.join(RUN_FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
+        Err(_) if folder.join(PRETRAIN_FILE).exists() => bail!(
+            "{}: this is the result of `pelt pretrain`, which has no task head; train it on a task with `pelt train`",
+            folder.display()
+        ),
         Err(_) if folder.join(STARTED_FILE).exists() => {
             bail!(
                 "{}: the run is not finished; continue it with `pelt train --resume`",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use burn::module::Module;
 use pelt_data::Card;
-use pelt_train::{AdapterDrop, EvaluateEvery, PeftModel, TrainConfig, Trainer};
+use pelt_train::{AdapterDrop, EvaluateEvery, PeftModel, TrainConfig, Trainer, TrainingRows};
 
 use crate::args::TrainArgs;
 use crate::device::device;
@@ -14,11 +14,12 @@ use crate::method::Tuning;
 use crate::model::{self, Base};
 use crate::output::print_line;
 use crate::progress::{Progress, duration};
-use crate::run_folder::{self, BaseModel, Results, RunConfig, ScoredRows, TestScores};
+use crate::run_folder::{self, BaseModel, RUN_FOLDER, Results, RunConfig, ScoredRows, TestScores};
 use crate::source::{Reading, Source};
+use crate::start_adapter::StartAdapter;
 
 pub fn run(args: TrainArgs) -> Result<()> {
-    let tuning = Tuning::from_args(&args.method, args.method_file.as_deref(), &args.settings)?;
+    let mut tuning = Tuning::from_args(&args.method, args.method_file.as_deref(), &args.settings)?;
     let mut train_config = train_config(&args);
     train_config.validate()?;
     if let Some(p) = args.dropout {
@@ -30,6 +31,11 @@ pub fn run(args: TrainArgs) -> Result<()> {
     ensure!(
         !args.adapter_drop || !tuning.tunes_encoder(),
         "--adapter-drop leaves a method out of layers, but {} trains the encoder itself",
+        args.method
+    );
+    ensure!(
+        args.init_adapter.is_none() || !tuning.tunes_encoder(),
+        "--init-adapter goes on with an adapter, but {} trains the encoder itself",
         args.method
     );
     let source = Source::read(&args)?;
@@ -47,7 +53,16 @@ pub fn run(args: TrainArgs) -> Result<()> {
     );
 
     let training = device().autodiff();
-    let adapter = model::new_adapter(&tuning.adapter(), &base, &tokenizer, args.seed, &training)?;
+    let mut init_adapter = None;
+    let adapter = match &args.init_adapter {
+        Some(folder) => {
+            let found = StartAdapter::load(folder, &base, args.seed, &training)?;
+            tuning = Tuning::Adapter(found.config);
+            init_adapter = Some(found.fingerprint);
+            found.adapter
+        }
+        None => model::new_adapter(&tuning.adapter(), &base, &tokenizer, args.seed, &training)?,
+    };
     base.encoder.check_length(max_length, &adapter)?;
     let head = source.head(&base, &args);
     let mut peft = PeftModel::new(
@@ -86,8 +101,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
         train: train_config.clone(),
         dropout: args.dropout,
         questions: source.settings(),
+        init_adapter,
     };
-    run_folder::prepare(&args.out, args.force, args.resume)?;
+    run_folder::prepare(&RUN_FOLDER, &args.out, args.force, args.resume)?;
     let identity = serde_json::to_string(&run_folder::identity(serde_json::to_value(&config)?))?;
     if args.resume {
         run_folder::check_started(&args.out, &config)?;
@@ -107,7 +123,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
 
     let trainer = Trainer {
         config: &train_config,
-        train: &rows.train,
+        train: TrainingRows::Labelled(&rows.train),
         development: rows.validation.as_ref().map(|set| set.development()),
         metrics,
         primary_metric,
@@ -203,7 +219,7 @@ fn train_config(args: &TrainArgs) -> TrainConfig {
 }
 
 /// The largest resident set of this process so far, where the system tells.
-fn peak_memory_mib() -> Option<u64> {
+pub fn peak_memory_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

@@ -278,6 +278,17 @@ pub enum DataError {
         /// Rows wanted.
         wanted: usize,
     },
+    /// A corpus has nothing in it.
+    #[error("{} holds no text", path.display())]
+    NoText {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// Nothing can be masked.
+    #[error(
+        "the tokenizer has no special token [MASK] or <mask>, or no ordinary one, so no token can be masked"
+    )]
+    NoMask,
     /// The Hub does not have a data set in a layout that is read.
     #[error(
         "the data set {name:?} cannot be fetched from the Hugging Face Hub; give the folder that holds it (--data DIR)"

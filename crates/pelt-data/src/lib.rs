@@ -2,11 +2,13 @@
 //!
 //! A [`Card`] says where a data set lies and what its columns mean; [`read_split`] reads one split of it into a
 //! [`TextDataset`], [`read_questions`] reads questions about passages into a [`QuestionDataset`]. A [`UserFile`] does the same for a single file without a card. A [`Tokenizer`] turns rows into
-//! token ids, and [`shuffled_order`] with [`batches`] decides which rows are trained on together. Nothing here depends
+//! token ids, [`pack_texts`] and [`Masking`] make rows for masked-language modelling of unlabelled texts, and
+//! [`shuffled_order`] with [`batches`] decides which rows are trained on together. Nothing here depends
 //! on the number of threads.
 
 mod batches;
 mod card;
+mod corpus;
 mod delimited;
 mod error;
 #[cfg(feature = "hub")]
@@ -24,6 +26,9 @@ mod user_file;
 
 pub use batches::{batches, first_rows, shuffled_order};
 pub use card::{Card, Columns, Layout, Source};
+pub use corpus::{
+    MaskedRow, Masking, TextPacking, fingerprint_of_rows, pack_texts, read_documents,
+};
 pub use error::DataError;
 #[cfg(feature = "hub")]
 pub use hub::fetch_from_hub;

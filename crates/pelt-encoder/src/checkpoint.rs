@@ -37,10 +37,19 @@ impl Checkpoint {
         let mut config = EncoderConfig::read(folder)?;
         let files = TensorFiles::open_folder(folder, &["model"])?;
         let prefix = format!("{}.", config.architecture.name());
-        let names: BTreeMap<_, _> = files
+        let mut names: BTreeMap<_, _> = files
             .names()
             .map(|name| (canonical(name, &prefix), name.to_string()))
             .collect();
+        // Some tools write the bias of a tied decoder under the decoder's name only.
+        for (name, other) in [
+            ("cls.predictions.bias", "cls.predictions.decoder.bias"),
+            ("lm_head.bias", "lm_head.decoder.bias"),
+        ] {
+            if let (false, Some(in_file)) = (names.contains_key(name), names.get(other)) {
+                names.insert(name.to_string(), in_file.clone());
+            }
+        }
         config.shape.pooler = names.contains_key("pooler.dense.weight");
         let checkpoint = Self {
             config,

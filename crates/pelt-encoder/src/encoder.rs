@@ -157,6 +157,11 @@ impl Encoder {
         words.select(0, index)
     }
 
+    /// The whole word embedding table, `[vocabulary, d]`: tracked where it is trained.
+    pub(crate) fn word_table(&self) -> Tensor<2> {
+        self.embeddings.words.val()
+    }
+
     /// A copy on the autodiff side of its device in which the parameters that `trained` selects by name want a gradient.
     pub fn trainable(&self, trained: impl Fn(&str) -> bool) -> Self {
         struct Copy(HashMap<ParamId, bool>);

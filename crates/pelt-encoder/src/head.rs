@@ -9,8 +9,9 @@ use pelt_ops::{Linear, dropout};
 use pelt_tensors::HostTensor;
 use serde::{Deserialize, Serialize};
 
-use crate::PromptLabels;
 use crate::encoder::linear_params;
+use crate::masked_lm::MaskedLm;
+use crate::{Encoder, PromptLabels};
 
 /// The classification, regression and span heads of the public libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +33,23 @@ pub enum HeadKind {
         /// What a position means where there is a prompt.
         prompt_labels: PromptLabels,
     },
+    /// BERT's masked-language model: the token at every row (`cls.predictions`), with tied word embeddings.
+    BertMaskedLm,
+    /// RoBERTa's masked-language model (`lm_head`).
+    RobertaMaskedLm,
+    /// The `adapters` library's flexible one (`heads.NAME.0`, `.2` and `.3`).
+    FlexibleMaskedLm,
 }
 
 impl HeadKind {
+    /// Whether the head predicts tokens, which [`Head::token_logits`] does and [`Head::forward`] cannot.
+    pub fn is_masked_lm(self) -> bool {
+        matches!(
+            self,
+            Self::BertMaskedLm | Self::RobertaMaskedLm | Self::FlexibleMaskedLm
+        )
+    }
+
     /// Whether the head reads every row and gives start and end of a span.
     pub fn is_span(self) -> bool {
         self.prompt_labels().is_some()
@@ -47,6 +62,7 @@ impl HeadKind {
                 Some(prompt_labels)
             }
             Self::BertPooled | Self::Roberta | Self::Flexible => None,
+            Self::BertMaskedLm | Self::RobertaMaskedLm | Self::FlexibleMaskedLm => None,
         }
     }
 }
@@ -57,7 +73,7 @@ impl HeadKind {
 pub struct HeadConfig {
     /// Which head.
     pub kind: HeadKind,
-    /// Number of outputs; 1 for regression, 2 for spans.
+    /// Number of outputs; 1 for regression, 2 for spans, that of the vocabulary for tokens.
     pub labels: usize,
     /// Dropout in front of each linear layer, while training.
     pub dropout: f64,
@@ -68,8 +84,10 @@ pub struct HeadConfig {
 pub struct Head {
     /// The layer before the tanh, `[d, d]`; absent in a BERT head, whose pooler stands in for it, and in span heads.
     dense: Option<Linear>,
-    /// The last layer, `[d, labels]`.
-    output: Linear,
+    /// The last layer, `[d, labels]`; absent in a head that predicts tokens.
+    output: Option<Linear>,
+    /// All of a head that predicts tokens.
+    masked_lm: Option<MaskedLm>,
     #[module(skip)]
     config: HeadConfig,
 }
@@ -81,14 +99,14 @@ impl Head {
             weight: normal([width, outputs], 0.02, device),
             bias: constant([outputs], 0.0, device),
         };
+        let masked_lm = config.kind.is_masked_lm();
         let head = Self {
             dense: match config.kind {
-                HeadKind::BertPooled | HeadKind::Span { .. } | HeadKind::FlexibleSpan { .. } => {
-                    None
-                }
                 HeadKind::Roberta | HeadKind::Flexible => Some(linear(width)),
+                _ => None,
             },
-            output: linear(config.labels),
+            output: (!masked_lm).then(|| linear(config.labels)),
+            masked_lm: masked_lm.then(|| MaskedLm::new(width, config.labels, device)),
             config,
         };
         draw(&head);
@@ -119,6 +137,9 @@ impl Head {
                 HeadKind::FlexibleSpan { prompt_labels },
                 format!("heads.{name}.1.weight"),
             ),
+            (HeadKind::BertMaskedLm, "cls.predictions.bias".to_string()),
+            (HeadKind::RobertaMaskedLm, "lm_head.bias".to_string()),
+            (HeadKind::FlexibleMaskedLm, format!("heads.{name}.3.bias")),
         ];
         let found = last_layers.into_iter().find_map(|(kind, last)| {
             let labels = *tensors.get(&last)?.shape.first()?;
@@ -167,6 +188,9 @@ impl Head {
     /// # Shapes
     /// `[sequences, d]` (the pooler's output for [`HeadKind::BertPooled`], else the first rows) to `[sequences, labels]`;
     /// for spans all rows, `[rows, d]`, to `[rows, 2]`.
+    ///
+    /// # Panics
+    /// If the head predicts tokens.
     pub fn forward(&self, input: Tensor<2>, pass: &Pass) -> Tensor<2> {
         let drop = |x| dropout(x, self.config.dropout, pass.dropout_key());
         let x = match &self.dense {
@@ -177,23 +201,47 @@ impl Head {
             HeadKind::Span { .. } => x,
             _ => drop(x),
         };
-        self.output.forward(x)
+        match &self.output {
+            Some(output) => output.forward(x),
+            None => panic!("a head that predicts tokens needs the word embeddings"),
+        }
+    }
+
+    /// Logits of every token of the vocabulary at each of these rows, or `None` where the head predicts something else.
+    /// There is no dropout in such a head.
+    ///
+    /// # Shapes
+    /// `[rows, d]` to `[rows, vocabulary]`.
+    ///
+    /// # Panics
+    /// If the encoder has another width or vocabulary than the head.
+    pub fn token_logits(&self, rows: Tensor<2>, encoder: &Encoder) -> Option<Tensor<2>> {
+        let head = self.masked_lm.as_ref()?;
+        Some(head.forward(rows, encoder, self.config.kind))
     }
 
     /// Every tensor under its name in files.
     pub fn named_params(&self) -> Vec<NamedParam> {
+        if let Some(head) = &self.masked_lm {
+            return head.named_params(self.config.kind);
+        }
         let (dense, output) = match self.config.kind {
             HeadKind::BertPooled => (String::new(), "classifier".to_string()),
             HeadKind::Roberta => ("classifier.dense".into(), "classifier.out_proj".into()),
             HeadKind::Flexible => (format!("heads.{ADAPTER}.1"), format!("heads.{ADAPTER}.4")),
             HeadKind::Span { .. } => (String::new(), "qa_outputs".to_string()),
             HeadKind::FlexibleSpan { .. } => (String::new(), format!("heads.{ADAPTER}.1")),
+            HeadKind::BertMaskedLm | HeadKind::RobertaMaskedLm | HeadKind::FlexibleMaskedLm => {
+                return Vec::new();
+            }
         };
         let mut out = vec![];
         if let Some(layer) = &self.dense {
             linear_params(&dense, layer, &mut out);
         }
-        linear_params(&output, &self.output, &mut out);
+        if let Some(layer) = &self.output {
+            linear_params(&output, layer, &mut out);
+        }
         out
     }
 }

@@ -11,6 +11,7 @@ mod encoder;
 mod error;
 mod head;
 mod layer;
+mod masked_lm;
 mod span;
 
 pub use checkpoint::Checkpoint;

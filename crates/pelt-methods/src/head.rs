@@ -56,7 +56,7 @@ pub fn load_head(folder: &Path) -> Result<Option<LoadedHead>, MethodError> {
 }
 
 /// Refuses a flexible head that computes something else than the tensors' names say: only the classification head with
-/// two layers is known, and the names of the two heads that are told apart from it.
+/// two layers is known, those for spans and for tokens.
 fn check_flexible(settings: &Map<String, Value>) -> Result<(), String> {
     let usual: Vec<(&str, Value)> = match settings.get("head_type").and_then(Value::as_str) {
         Some("classification") => vec![
@@ -66,7 +66,12 @@ fn check_flexible(settings: &Map<String, Value>) -> Result<(), String> {
             ("use_pooler", false.into()),
         ],
         Some("question_answering") => vec![("layers", 1.into())],
-        Some("masked_lm") => vec![],
+        Some("masked_lm") => vec![
+            ("activation_function", "gelu".into()),
+            ("bias", true.into()),
+            ("layer_norm", true.into()),
+            ("layers", 2.into()),
+        ],
         other => {
             return Err(format!(
                 "a head of type {} is not supported",
@@ -97,8 +102,14 @@ fn labels(label2id: &Map<String, Value>) -> Option<Vec<String>> {
     labels.into_iter().collect()
 }
 
-/// Writes a head in AdapterHub's format. Tensors named `heads.NAME...` make it a flexible head: one for classification, or
-/// for spans where it has a single layer.
+fn is_flexible_masked_lm(tensors: &BTreeMap<String, HostTensor>) -> bool {
+    tensors
+        .keys()
+        .any(|name| name.starts_with("heads.") && name.ends_with(".3.bias"))
+}
+
+/// Writes a head in AdapterHub's format. Tensors named `heads.NAME...` make it a flexible head: one for classification, for
+/// tokens where it ends with a bias of its own, or for spans where it has a single layer.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -110,13 +121,19 @@ pub fn save_head(
     outputs: usize,
     model: &ModelInfo,
 ) -> Result<(), MethodError> {
+    let flexible = tensors.keys().any(|name| name.starts_with("heads."));
+    let tokens = ["cls.predictions.bias", "lm_head.bias"]
+        .iter()
+        .any(|name| tensors.contains_key(*name));
+    // A static head for tokens has no labels, and the library then writes the two that every model has by default.
+    let outputs = if tokens { 2 } else { outputs };
     let label2id: Map<String, Value> = match labels {
         Some(labels) => labels.iter().cloned().zip((0..).map(Value::from)).collect(),
+        None if flexible && is_flexible_masked_lm(tensors) => Map::new(),
         None => (0..outputs)
             .map(|i| (format!("LABEL_{i}"), i.into()))
             .collect(),
     };
-    let flexible = tensors.keys().any(|name| name.starts_with("heads."));
     let mut config = json!({
         "hidden_size": model.hidden_size,
         "model_class": match flexible {
@@ -128,6 +145,20 @@ pub fn save_head(
         "version": crate::adapterhub::VERSION,
     });
     match flexible {
+        true if is_flexible_masked_lm(tensors) => {
+            config["name"] = name.into();
+            config["config"] = json!({
+                "activation_function": "gelu",
+                "bias": true,
+                "embedding_size": model.hidden_size,
+                "head_type": "masked_lm",
+                "label2id": null,
+                "layer_norm": true,
+                "layers": 2,
+                "shift_labels": false,
+                "vocab_size": outputs,
+            });
+        }
         true if !tensors.keys().any(|name| name.ends_with(".4.weight")) => {
             config["name"] = name.into();
             config["config"] = json!({

@@ -51,7 +51,10 @@ pub fn decays(name: &str) -> bool {
     let mut parts = name.rsplit('.');
     let last = parts.next().unwrap_or_default();
     let owner = parts.next().unwrap_or_default();
-    let norm = owner == "LayerNorm" || owner.starts_with("adapter_norm");
+    let norm = ["LayerNorm", "layer_norm"].contains(&owner)
+        || owner.starts_with("adapter_norm")
+        // The norm of a flexible head for tokens; no other flexible head has a part of this number.
+        || (owner == "2" && name.starts_with("heads."));
     let fused_value = owner == "value" && name.contains(".adapter_fusion_layer.");
     last != "bias" && !norm && !fused_value
 }
@@ -146,6 +149,8 @@ mod tests {
         for name in [
             "classifier.bias",
             "encoder.layer.0.output.LayerNorm.weight",
+            "lm_head.layer_norm.weight",
+            "heads.{adapter}.2.weight",
             "encoder.layer.0.output.adapters.{adapter}.adapter_norm_before.weight",
         ] {
             assert!(!decays(name), "{name}");

@@ -6,7 +6,7 @@ use pelt_data::Label;
 use pelt_hooks::{Method, PackedBatch, Sequence};
 use pelt_metrics::{Evaluation, Metric, Predictions};
 
-use crate::{PeftModel, QuestionExamples, TrainError};
+use crate::{MaskedTexts, PeftModel, QuestionExamples, TrainError};
 
 /// Tokenised rows with their labels.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,33 @@ pub struct Examples {
     pub labels: Vec<Label>,
 }
 
+/// What a run is trained on.
+#[derive(Debug, Clone, Copy)]
+pub enum TrainingRows<'a> {
+    /// Labelled rows.
+    Labelled(&'a Examples),
+    /// Texts of which other tokens are masked in every epoch.
+    Masked(&'a MaskedTexts),
+}
+
+impl TrainingRows<'_> {
+    /// Number of rows.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Labelled(rows) => rows.sequences.len(),
+            Self::Masked(texts) => texts.sequences.len(),
+        }
+    }
+
+    /// Whether every row has a label, where rows need one.
+    pub(crate) fn are_labelled(&self) -> bool {
+        match self {
+            Self::Labelled(rows) => rows.labels.len() == rows.sequences.len(),
+            Self::Masked(_) => true,
+        }
+    }
+}
+
 /// What chooses the best weights of a run.
 #[derive(Debug, Clone, Copy)]
 pub enum Development<'a> {
@@ -24,6 +51,8 @@ pub enum Development<'a> {
     Rows(&'a Examples),
     /// Questions, whose answers are scored.
     Questions(&'a QuestionExamples),
+    /// Texts with masked tokens, always the same ones; the smaller their loss, the better.
+    Masked(&'a MaskedTexts),
 }
 
 /// The outputs of every sequence, in the order given: logits, the score of a regression, or start and end logit of every

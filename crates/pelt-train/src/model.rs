@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
-use pelt_encoder::{Encoder, Head, HeadKind, RowsRead, SpanLayout};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use pelt_encoder::{Encoder, Head, HeadKind, PromptLabels, RowsRead, SpanLayout};
 use pelt_hooks::{Method, NamedParam, PackedBatch, Pass, ProjectionSite};
 
 use crate::TrainError;
@@ -94,13 +94,14 @@ impl<M: Method> PeftModel<M> {
     /// Logits of every sequence, `[sequences, labels]`.
     ///
     /// # Errors
-    /// If the encoder cannot run the batch, or has no pooler and the head needs one; or the head gives spans.
+    /// If the encoder cannot run the batch, or has no pooler and the head needs one; or the head gives spans or tokens.
     pub fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor<2>, TrainError> {
         let encoder = self.encoder();
-        if self.head.config().kind.is_span() {
+        let kind = self.head.config().kind;
+        if kind.is_span() || kind.is_masked_lm() {
             return Err(TrainError::WrongHead {
                 expected: "classes or scores",
-                found: "spans",
+                found: if kind.is_span() { "spans" } else { "tokens" },
             });
         }
         let first = encoder.forward(batch, &self.method, RowsRead::First, pass)?;
@@ -125,7 +126,7 @@ impl<M: Method> PeftModel<M> {
         let Some(labels) = self.head.config().kind.prompt_labels() else {
             return Err(TrainError::WrongHead {
                 expected: "spans",
-                found: "classes or a score",
+                found: "something else",
             });
         };
         let hidden = self
@@ -133,6 +134,41 @@ impl<M: Method> PeftModel<M> {
             .forward(batch, &self.method, RowsRead::All, pass)?;
         let layout = SpanLayout::new(&batch.packing, self.method.prompt().as_ref(), labels);
         Ok((self.head.forward(hidden.values, pass), layout))
+    }
+
+    /// Logits of the whole vocabulary at some tokens of a batch, counted over all its sequences without prompts.
+    ///
+    /// # Shapes
+    /// `[tokens, vocabulary]`.
+    ///
+    /// # Errors
+    /// If the encoder cannot run the batch, or the head does not predict tokens.
+    ///
+    /// # Panics
+    /// If the batch has no such token.
+    pub fn forward_tokens(
+        &self,
+        batch: &PackedBatch,
+        tokens: &[usize],
+        pass: &Pass,
+    ) -> Result<Tensor<2>, TrainError> {
+        let hidden = self
+            .encoder()
+            .forward(batch, &self.method, RowsRead::All, pass)?;
+        let prompt = self.method.prompt();
+        let layout = SpanLayout::new(&batch.packing, prompt.as_ref(), PromptLabels::Shifted);
+        let rows = layout.text_rows();
+        let rows: Vec<i64> = tokens.iter().map(|token| rows[*token]).collect();
+        let device = hidden.values.device().inner();
+        let rows = TensorData::new(rows, [tokens.len()]);
+        let rows = Tensor::<1, Int>::from_data(rows, &device);
+        let rows = hidden.values.select(0, rows);
+        self.head
+            .token_logits(rows, self.encoder())
+            .ok_or(TrainError::WrongHead {
+                expected: "tokens",
+                found: "something else",
+            })
     }
 
     /// Everything that is trained, by name: the method's parameters, the head's, and those of a trained encoder.

@@ -6,9 +6,9 @@ use std::thread;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use pelt_data::{Label, shuffled_order};
-use pelt_hooks::PackedBatch;
+use pelt_hooks::{PackedBatch, Sequence};
 
-use crate::{Examples, TrainConfig};
+use crate::{Examples, MaskedTexts, TrainConfig, TrainingRows};
 
 /// Steps that are prepared ahead.
 const AHEAD: usize = 2;
@@ -34,12 +34,24 @@ pub(crate) enum Labels {
     Classes(Tensor<1, Int>),
     Scores(Tensor<1>),
     Spans(Vec<[usize; 2]>),
+    /// Tokens of the batch, and what should be predicted there.
+    Tokens(Vec<usize>, Tensor<1, Int>),
+}
+
+impl Batch {
+    /// How many predictions its loss is the mean of.
+    pub fn weight(&self) -> usize {
+        match &self.labels {
+            Labels::Tokens(places, _) => places.len(),
+            _ => self.packed.packing.sequences(),
+        }
+    }
 }
 
 /// Calls `consume` with the data of `steps`, one after another. What a step gets depends on its number, the settings
 /// and the rows alone, never on how far ahead the thread is.
 pub(crate) fn prefetched<R>(
-    examples: &Examples,
+    examples: TrainingRows<'_>,
     config: &TrainConfig,
     device: &Device,
     steps: Range<usize>,
@@ -49,14 +61,20 @@ pub(crate) fn prefetched<R>(
         let (sender, receiver) = sync_channel(AHEAD);
         scope.spawn(move || {
             let mut order = (usize::MAX, Vec::new());
-            let steps_per_epoch = config.steps_per_epoch(examples.sequences.len());
+            let steps_per_epoch = config.steps_per_epoch(examples.count());
             for step in steps {
                 let epoch = step / steps_per_epoch;
                 if order.0 != epoch {
-                    let rows = examples.sequences.len();
+                    let rows = examples.count();
                     order = (epoch, shuffled_order(rows, config.seed, epoch as u64));
                 }
-                let data = prepare(examples, config, device, &order.1, step % steps_per_epoch);
+                let batch = |rows: &[usize]| match examples {
+                    TrainingRows::Labelled(examples) => labelled(examples, rows, device),
+                    TrainingRows::Masked(texts) => {
+                        masked(texts, rows, config.seed, epoch as u64, device)
+                    }
+                };
+                let data = prepare(config, &order.1, step % steps_per_epoch, batch);
                 // The receiver is gone once training has stopped early.
                 if sender.send(data).is_err() {
                     return;
@@ -68,26 +86,62 @@ pub(crate) fn prefetched<R>(
 }
 
 fn prepare(
-    examples: &Examples,
     config: &TrainConfig,
-    device: &Device,
     order: &[usize],
     step_in_epoch: usize,
+    batch: impl Fn(&[usize]) -> Batch,
 ) -> StepData {
     let batches: Vec<Batch> = order
         .chunks(config.batch_size)
         .skip(step_in_epoch * config.gradient_accumulation)
         .take(config.gradient_accumulation)
-        .map(|rows| Batch {
-            packed: PackedBatch::new(rows.iter().map(|row| &examples.sequences[*row])),
-            labels: labels(rows.iter().map(|row| examples.labels[*row]), device),
-        })
+        .map(batch)
         .collect();
     let sum = |size: fn(&Batch) -> usize| batches.iter().map(size).sum();
     StepData {
         rows: sum(|batch| batch.packed.packing.sequences()),
         tokens: sum(|batch| batch.packed.packing.tokens()),
         batches,
+    }
+}
+
+fn labelled(examples: &Examples, rows: &[usize], device: &Device) -> Batch {
+    Batch {
+        packed: PackedBatch::new(rows.iter().map(|row| &examples.sequences[*row])),
+        labels: labels(rows.iter().map(|row| examples.labels[*row]), device),
+    }
+}
+
+/// A batch in which the tokens that this epoch chooses are masked.
+pub(crate) fn masked(
+    texts: &MaskedTexts,
+    rows: &[usize],
+    seed: u64,
+    epoch: u64,
+    device: &Device,
+) -> Batch {
+    let (mut sequences, mut places, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
+    let mut start = 0;
+    for row in rows {
+        let sequence = &texts.sequences[*row];
+        let masked = texts
+            .masking
+            .mask(&sequence.input_ids, seed, epoch, *row as u64);
+        for (place, token) in masked.targets {
+            places.push(start + place);
+            tokens.push(i64::from(token));
+        }
+        start += sequence.input_ids.len();
+        sequences.push(Sequence {
+            input_ids: masked.input_ids,
+            token_type_ids: sequence.token_type_ids.clone(),
+        });
+    }
+    let count = tokens.len();
+    let tokens = Tensor::from_data(TensorData::new(tokens, [count]), device);
+    Batch {
+        packed: PackedBatch::new(&sequences),
+        labels: Labels::Tokens(places, tokens),
     }
 }
 
@@ -113,7 +167,6 @@ fn labels(labels: impl Iterator<Item = Label>, device: &Device) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pelt_hooks::Sequence;
 
     fn examples(rows: usize) -> Examples {
         let sequence = |row: usize| Sequence {
@@ -132,7 +185,8 @@ mod tests {
             gradient_accumulation: 2,
             ..TrainConfig::default()
         };
-        prefetched(examples, &config, &Device::flex(), steps, |data| {
+        let rows = TrainingRows::Labelled(examples);
+        prefetched(rows, &config, &Device::flex(), steps, |data| {
             data.map(|step| {
                 let batches = step.batches.into_iter();
                 batches.flat_map(|batch| batch.packed.input_ids).collect()
@@ -157,9 +211,13 @@ mod tests {
     fn stopping_early_ends_the_thread() {
         let examples = examples(7);
         let config = TrainConfig::default();
-        let rows = prefetched(&examples, &config, &Device::flex(), 0..1000, |data| {
-            data.next().map(|step| (step.rows, step.tokens))
-        });
+        let rows = prefetched(
+            TrainingRows::Labelled(&examples),
+            &config,
+            &Device::flex(),
+            0..1000,
+            |data| data.next().map(|step| (step.rows, step.tokens)),
+        );
         assert_eq!(rows, Some((7, 28)));
     }
 }

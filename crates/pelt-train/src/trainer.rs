@@ -11,27 +11,28 @@ use pelt_ops::{cross_entropy, mean_squared_error};
 
 use crate::adamw::{clipping_scale, gradient_norm};
 use crate::evaluate::evaluate;
+use crate::masked::evaluate_masked;
 use crate::prefetch::{Batch, Labels, StepData, prefetched};
 use crate::questions::evaluate_questions;
 use crate::record::Record;
 use crate::state::{self, CHECKPOINT_FILE, Counters, State};
 use crate::{
-    AdamW, AdamWConfig, AdapterDrop, Development, EvaluateEvery, EvaluationReport, Examples,
-    LinearSchedule, Observer, PeftModel, StepReport, TrainConfig, TrainError,
+    AdamW, AdamWConfig, AdapterDrop, Development, EvaluateEvery, EvaluationReport, LinearSchedule,
+    Observer, PeftModel, StepReport, TrainConfig, TrainError, TrainingRows,
 };
 
-/// Trains a model on labelled rows.
+/// Trains a model on labelled rows or masked texts.
 #[derive(Debug)]
 pub struct Trainer<'a> {
     /// Settings.
     pub config: &'a TrainConfig,
     /// Rows to train on.
-    pub train: &'a Examples,
+    pub train: TrainingRows<'a>,
     /// Rows that choose the best weights; without any, the last weights are kept.
     pub development: Option<Development<'a>>,
     /// Metrics of an evaluation.
     pub metrics: &'a [Metric],
-    /// The metric that chooses the best weights.
+    /// The metric that chooses the best weights; for masked texts the loss does.
     pub primary_metric: Metric,
     /// Folder of `metrics.jsonl` and of the checkpoint; it must exist.
     pub folder: &'a Path,
@@ -68,8 +69,8 @@ impl Trainer<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Outcome<M>, TrainError> {
         self.config.validate()?;
-        let rows = self.train.sequences.len();
-        if rows == 0 || self.train.labels.len() != rows {
+        let rows = self.train.count();
+        if rows == 0 || !self.train.are_labelled() {
             return Err(TrainError::Rows(
                 "there are no labelled training rows".into(),
             ));
@@ -201,8 +202,9 @@ impl Trainer<'_> {
         };
         let mut total = ParamGradients::new();
         let mut loss = 0.0;
+        let weight: usize = batches.iter().map(Batch::weight).sum();
         for (index, batch) in batches.into_iter().enumerate() {
-            let share = batch.packed.packing.sequences() as f64 / rows as f64;
+            let share = batch.weight() as f64 / weight.max(1) as f64;
             let pass = Pass::train(pass_seed(self.config.seed, place.step, index));
             let pass = pass.skipping(0..dropped);
             let batch_loss = batch_loss(&model, batch, &pass)?;
@@ -251,11 +253,19 @@ impl Trainer<'_> {
         let evaluation = match development {
             Development::Rows(rows) => evaluate(model, rows, self.metrics, batch_size)?,
             Development::Questions(questions) => evaluate_questions(model, questions, batch_size)?,
+            Development::Masked(texts) => evaluate_masked(model, texts, batch_size)?,
         };
-        let name = self.primary_metric.name();
-        let score = evaluation.values.get(name).copied().ok_or_else(|| {
+        let name = match development {
+            Development::Masked(_) => "loss",
+            Development::Rows(_) | Development::Questions(_) => self.primary_metric.name(),
+        };
+        let value = evaluation.values.get(name).copied().ok_or_else(|| {
             TrainError::Rows(format!("the metric {name} is not among those evaluated"))
         })?;
+        let score = match development {
+            Development::Masked(_) => -value,
+            Development::Rows(_) | Development::Questions(_) => value,
+        };
         let counters = &mut state.counters;
         let best = counters.best_score.is_none_or(|best| score > best);
         if best {
@@ -312,6 +322,9 @@ fn batch_loss<M: Method>(
         Labels::Spans(spans) => {
             let (logits, layout) = model.forward_spans(&batch.packed, pass)?;
             layout.loss(logits, &spans)
+        }
+        Labels::Tokens(places, tokens) => {
+            cross_entropy(model.forward_tokens(&batch.packed, &places, pass)?, tokens)
         }
     })
 }

@@ -12,7 +12,7 @@ use pelt_hooks::{Method, Sequence};
 use pelt_methods::{Fusion, Level, load_fusion};
 use pelt_metrics::Metric;
 use pelt_testkit::fixture;
-use pelt_train::{Examples, NoObserver, PeftModel, TrainConfig, Trainer};
+use pelt_train::{Examples, NoObserver, PeftModel, TrainConfig, Trainer, TrainingRows};
 
 const CASE: &str = "cases/adapters/bert_cls_fuse_seq_bn";
 
@@ -67,7 +67,7 @@ fn train(regularization: bool) -> f32 {
     };
     let trainer = Trainer {
         config: &config,
-        train: &examples(),
+        train: TrainingRows::Labelled(&examples()),
         development: None,
         metrics: &[Metric::Accuracy],
         primary_metric: Metric::Accuracy,

@@ -1,6 +1,7 @@
 //! Texts to token ids.
 
 mod load;
+mod special;
 mod truncation;
 
 use std::ops::Range;
