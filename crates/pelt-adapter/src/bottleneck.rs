@@ -4,8 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use pelt_hooks::{
     ADAPTER, EncoderHooks, Method, NamedParam, Pass, ProjectionDelta, Reads, Sublayer,
-    SublayerSite, SublayerStates,
-};
+    SublayerSite, SublayerStates, ProjectionSite};
 
 use crate::BottleneckBlock;
 
@@ -47,6 +46,10 @@ impl Bottleneck {
 }
 
 impl EncoderHooks for Bottleneck {
+    fn changes(&self, _site: ProjectionSite) -> bool {
+        false
+    }
+
     fn sublayer_reads(&self, site: SublayerSite) -> Reads {
         match self.block(site) {
             Some(block) if block.is_parallel() => Reads::Input,

@@ -4,8 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 use pelt_hooks::{
     ADAPTER, ConfigError, EncoderHooks, EncoderShape, Method, NamedParam, Pass, Sublayer,
-    SublayerSite, SublayerStates, constant, normal,
-};
+    SublayerSite, SublayerStates, constant, normal, ProjectionSite};
 use pelt_ops::{Linear, dropout};
 use serde::{Deserialize, Serialize};
 
@@ -245,6 +244,10 @@ impl Fusion {
 }
 
 impl EncoderHooks for Fusion {
+    fn changes(&self, _site: ProjectionSite) -> bool {
+        false
+    }
+
     fn sublayer(
         &self,
         site: SublayerSite,

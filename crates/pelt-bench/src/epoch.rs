@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use pelt_data::{Tokenizer, first_rows};
+use pelt_ops::parts;
 use pelt_train::{
     EvaluateEvery, Examples, Observer, StepReport, TrainConfig, Trainer, TrainingRows,
 };
@@ -81,6 +82,7 @@ pub fn epoch(
     let config = TrainConfig {
         epochs: 1,
         batch_size: setup.batch,
+        parts: parts(setup.device),
         learning_rate: settings.learning_rate,
         seed: setup.seed,
         max_length: data.max_length,

@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
-use burn::tensor::{Int, Tensor, TensorData};
-use pelt_data::Tokenizer;
+use burn::tensor::Tensor;
+use pelt_data::{Label, Tokenizer};
 use pelt_encoder::HeadKind;
-use pelt_hooks::{EncoderHooks, Hidden, PackedBatch, Packing, Pass, gradients, load, values};
+use pelt_hooks::{EncoderHooks, Hidden, Packing, Pass, load, values};
 use pelt_methods::Adapter;
-use pelt_ops::cross_entropy;
-use pelt_train::{AdamW, AdamWConfig, PeftModel, TrainError, clipping_scale, gradient_norm};
+use pelt_ops::parts;
+use pelt_train::{
+    AdamW, AdamWConfig, Batch, Examples, PeftModel, TrainError, batch_gradients, clipping_scale,
+    gradient_norm,
+};
 
 use crate::error::at_least_one;
 use crate::flops::Work;
@@ -74,13 +77,14 @@ fn rounds(
     settings: &StepSettings,
 ) -> Result<Vec<StepTime>, BenchError> {
     let vocabulary = model.encoder().shape().vocab_size;
-    let sequences = made_up(setup.batch, settings.length, vocabulary, setup.seed);
-    let batch = PackedBatch::new(&sequences);
-    let classes = (0..setup.batch).map(|row| (row % LABELS) as i64).collect();
-    let classes = Tensor::<1, Int>::from_data(
-        TensorData::new::<i64, _>(classes, [setup.batch]),
-        setup.device,
-    );
+    let examples = Examples {
+        sequences: made_up(setup.batch, settings.length, vocabulary, setup.seed),
+        labels: (0..setup.batch)
+            .map(|row| Label::Class(row % LABELS))
+            .collect(),
+    };
+    let rows: Vec<usize> = (0..setup.batch).collect();
+    let batch = Batch::in_parts(&examples, &rows, parts(setup.device), setup.device);
     let params = model.named_params();
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let mut times = Vec::new();
@@ -90,33 +94,28 @@ fn rounds(
             // The kernels of the warm-up are no part of what is reported.
             pelt_ops::profile::take();
         }
-        let pass = match settings.dropout {
-            Dropout::On => Pass::train(setup.seed + round as u64),
+        let pass = |part| match settings.dropout {
+            Dropout::On => Pass::train(setup.seed + (part << 32 | round) as u64),
             Dropout::Off => Pass::evaluate(),
         };
         let started = Instant::now();
-        let loss = cross_entropy(model.forward(&batch, &pass)?, classes.clone());
-        let value: f32 = loss.clone().into_scalar();
-        let forward = started.elapsed().as_secs_f64();
-
-        let started = Instant::now();
-        let found = gradients(&model, &loss.backward());
-        drop(loss);
-        let backward = started.elapsed().as_secs_f64();
+        let found = batch_gradients(&model, batch.clone(), 1.0, pass, true)?;
+        let forward = found.forward.as_secs_f64();
+        let backward = started.elapsed().as_secs_f64() - forward;
 
         let started = Instant::now();
         if settings.update {
-            let scale = clipping_scale(gradient_norm(&found), 1.0);
-            let updated = optimizer.step(&params, values(&model), found, scale, LEARNING_RATE);
+            let scale = clipping_scale(gradient_norm(&found.gradients), 1.0);
+            let values = values(&model);
+            let updated =
+                optimizer.step(&params, values, found.gradients, scale, LEARNING_RATE);
             model = load(model, updated);
-        } else {
-            drop(found);
         }
         let update = started.elapsed().as_secs_f64();
-        if !value.is_finite() {
+        if !found.loss.is_finite() {
             return Err(TrainError::NotFinite {
                 what: "the loss",
-                value: f64::from(value),
+                value: found.loss,
                 step: round + 1,
                 epoch: 1,
                 batch: round + 1,

@@ -1,7 +1,7 @@
 //! One transformer layer.
 
 use burn::module::Module;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Tensor, activation as activations};
 use pelt_hooks::{
     EncoderHooks, Hidden, Packing, Pass, Projection, ProjectionSite, SiteInput, Sublayer,
     SublayerSite, SublayerStates,
@@ -103,18 +103,30 @@ impl Layer {
         let x = self.close(Sublayer::Attention, h, read.values, &packing, context);
 
         let x = with(x);
-        let inner = self.project(Projection::Intermediate, &x, &x, context);
-        let inner = with(match config.activation {
-            Activation::Gelu => gelu(inner),
-            Activation::GeluTanh => activation::gelu_approximate(inner),
-            Activation::Relu => activation::relu(inner),
-        });
+        let inner = with(self.inner(&x, context));
         let h = self.project(Projection::Output, &inner, &inner, context);
         drop(inner);
         let out = with(self.close(Sublayer::FeedForward, h, x.values, &packing, context));
         match context.first_rows_only && !early {
             true => first_rows(&out),
             false => out,
+        }
+    }
+
+    /// The first half of the feed-forward layer, with its activation.
+    fn inner<H: EncoderHooks>(&self, x: &Hidden, context: &LayerContext<'_, H>) -> Tensor<2> {
+        let activation = context.config.activation;
+        let site = ProjectionSite::Layer(context.index, Projection::Intermediate);
+        let hooks = context.hooks;
+        let untouched = !hooks.changes(site) && hooks.input_scale(site).is_none();
+        if untouched && activation == Activation::Gelu {
+            return self.intermediate.forward_gelu(x.values.clone());
+        }
+        let inner = self.project(Projection::Intermediate, x, x, context);
+        match activation {
+            Activation::Gelu => gelu(inner),
+            Activation::GeluTanh => activations::gelu_approximate(inner),
+            Activation::Relu => activations::relu(inner),
         }
     }
 

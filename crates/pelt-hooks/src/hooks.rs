@@ -163,6 +163,12 @@ pub trait EncoderHooks {
         None
     }
 
+    /// Whether there may be a contribution to this projection. Where there is none, the projection can be computed together
+    /// with what follows it.
+    fn changes(&self, _site: ProjectionSite) -> bool {
+        true
+    }
+
     /// Which side of a projection this method's contribution there is made from.
     fn projection_reads(&self, _site: ProjectionSite) -> Reads {
         Reads::Input
@@ -217,6 +223,10 @@ impl<T: EncoderHooks + ?Sized> EncoderHooks for &T {
 
     fn input_scale(&self, site: ProjectionSite) -> Option<Tensor<1>> {
         (**self).input_scale(site)
+    }
+
+    fn changes(&self, site: ProjectionSite) -> bool {
+        (**self).changes(site)
     }
 
     fn projection_reads(&self, site: ProjectionSite) -> Reads {
@@ -280,7 +290,11 @@ pub trait Method: Module + ModuleDisplay + EncoderHooks {
 #[derive(Module, Debug)]
 pub struct NoHooks;
 
-impl EncoderHooks for NoHooks {}
+impl EncoderHooks for NoHooks {
+    fn changes(&self, _site: ProjectionSite) -> bool {
+        false
+    }
+}
 
 impl Method for NoHooks {
     fn named_params(&self) -> Vec<NamedParam> {

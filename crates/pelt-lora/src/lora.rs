@@ -132,6 +132,10 @@ fn merge_delta(site: ProjectionSite, block: &LoraSite) -> Option<ProjectionDelta
 }
 
 impl EncoderHooks for Lora {
+    fn changes(&self, site: ProjectionSite) -> bool {
+        self.site(site).is_some()
+    }
+
     fn projection(
         &self,
         site: ProjectionSite,

@@ -17,6 +17,7 @@ mod loss;
 mod memory;
 mod narrow;
 mod norm;
+mod parts;
 #[cfg(feature = "profile")]
 pub mod profile;
 mod sum;
@@ -31,4 +32,5 @@ pub use loss::{cross_entropy, mean_squared_error};
 pub use memory::keep_freed_memory;
 pub use narrow::Narrow;
 pub use norm::LayerNorm;
+pub use parts::{parts, side_by_side};
 pub use sum::add;

@@ -3,8 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use pelt_hooks::{
-    ADAPTER, EncoderHooks, Gate, Hidden, KeyValue, Method, NamedParam, Pass, ProjectionDelta,
-};
+    ADAPTER, EncoderHooks, Gate, Hidden, KeyValue, Method, NamedParam, Pass, ProjectionDelta, ProjectionSite};
 use pelt_ops::{dropout, gate};
 
 use crate::PrefixTable;
@@ -60,6 +59,10 @@ impl Prefix {
 }
 
 impl EncoderHooks for Prefix {
+    fn changes(&self, _site: ProjectionSite) -> bool {
+        false
+    }
+
     fn position_shift(&self) -> usize {
         match self.shift_positions {
             true => self.prefix_length,

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use pelt_hooks::{ADAPTER, EncoderHooks, Method, NamedParam, Prompt, PromptPlace};
+use pelt_hooks::{ADAPTER, EncoderHooks, Method, NamedParam, Prompt, PromptPlace, ProjectionSite};
 
 /// Prompt tuning (arXiv 2104.08691) for encoders: the same trained rows in every sequence.
 ///
@@ -18,6 +18,10 @@ pub struct PromptTuning {
 }
 
 impl EncoderHooks for PromptTuning {
+    fn changes(&self, _site: ProjectionSite) -> bool {
+        false
+    }
+
     fn prompt(&self) -> Option<Prompt> {
         Some(Prompt {
             embeddings: self.embedding.val(),

@@ -37,6 +37,9 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Batches whose gradients are added up for one optimiser step.
     pub gradient_accumulation: usize,
+    /// Parts of a batch that are worked on side by side, each on one thread. Gradients are the same up to rounding, but
+    /// dropout draws other masks for another number of parts.
+    pub parts: usize,
     /// Largest learning rate, reached after warm-up.
     pub learning_rate: f64,
     /// Share of all steps in which the learning rate rises.
@@ -65,6 +68,7 @@ impl Default for TrainConfig {
             epochs: 3,
             batch_size: 32,
             gradient_accumulation: 1,
+            parts: 1,
             learning_rate: 5e-4,
             warmup_ratio: 0.06,
             weight_decay: 0.01,
@@ -89,6 +93,7 @@ impl TrainConfig {
             ("epochs", Some(self.epochs)),
             ("batch_size", Some(self.batch_size)),
             ("gradient_accumulation", Some(self.gradient_accumulation)),
+            ("parts", Some(self.parts)),
             ("patience", self.patience),
             ("checkpoint_every", self.checkpoint_every),
             (

@@ -1,10 +1,14 @@
 //! Predictions and metrics.
 
+use std::cmp::Reverse;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use pelt_data::Label;
 use pelt_hooks::{Method, PackedBatch, Sequence};
 use pelt_metrics::{Evaluation, Metric, Predictions};
+use pelt_ops::{parts, side_by_side};
 
 use crate::{MaskedTexts, PeftModel, QuestionExamples, TrainError};
 
@@ -35,6 +39,14 @@ impl TrainingRows<'_> {
         }
     }
 
+    /// Tokens of a row.
+    pub(crate) fn length(&self, row: usize) -> usize {
+        match self {
+            Self::Labelled(rows) => rows.sequences[row].input_ids.len(),
+            Self::Masked(texts) => texts.sequences[row].input_ids.len(),
+        }
+    }
+
     /// Whether every row has a label, where rows need one.
     pub(crate) fn are_labelled(&self) -> bool {
         match self {
@@ -58,8 +70,9 @@ pub enum Development<'a> {
 /// The outputs of every sequence, in the order given: logits, the score of a regression, or start and end logit of every
 /// token in turn.
 ///
-/// Batches are made of sequences of like length; the packed layout makes the result independent of that. The model is
-/// prepared for inference once, before the first batch; the one that was handed in stays as it is.
+/// Batches are made of sequences of like length; the packed layout makes the result independent of that. Several batches
+/// run at the same time, one on each thread, where that is faster. The model is prepared for inference once, before the
+/// first batch; the one that was handed in stays as it is.
 ///
 /// # Errors
 /// If the model cannot run a batch.
@@ -70,37 +83,66 @@ pub fn predict<M: Method>(
 ) -> Result<Vec<Vec<f32>>, TrainError> {
     let model = model.clone().valid().for_inference();
     let mut order: Vec<usize> = (0..sequences.len()).collect();
-    order.sort_by_key(|row| sequences[*row].input_ids.len());
-    let mut outputs = vec![Vec::new(); sequences.len()];
-    for rows in order.chunks(batch_size.max(1)) {
-        let batch = PackedBatch::new(rows.iter().map(|row| &sequences[*row]));
-        let pass = model.evaluation_pass();
-        let is_span = model.head.config().kind.is_span();
-        let logits = match is_span {
-            false => model.forward(&batch, &pass)?,
-            true => {
-                let (logits, layout) = model.forward_spans(&batch, &pass)?;
-                let tokens = layout.text_rows();
-                let count = tokens.len();
-                let device = logits.device();
-                let tokens = TensorData::new(tokens, [count]);
-                logits.select(0, Tensor::<1, Int>::from_data(tokens, &device))
-            }
-        };
-        let [_, width] = logits.dims();
-        let values = host_values(logits)?;
-        let mut values = values.as_slice();
-        for row in rows {
-            let lines = match is_span {
-                true => sequences[*row].input_ids.len(),
-                false => 1,
-            };
-            let (own, rest) = values.split_at(lines * width);
-            outputs[*row] = own.to_vec();
-            values = rest;
+    // The longest first, so that no thread is left alone with them at the end.
+    order.sort_by_key(|row| Reverse(sequences[*row].input_ids.len()));
+    let batches = order.chunks(batch_size.max(1));
+    let threads = parts(&model.device()).min(batches.len());
+    let batches = Mutex::new(batches);
+    let next = || lock(&batches).next();
+    let found = side_by_side(vec![model; threads.max(1)], |model| {
+        let mut found = Vec::new();
+        while let Some(rows) = next() {
+            outputs(&model, sequences, rows, &mut found)?;
+        }
+        Ok::<_, TrainError>(found)
+    });
+    let mut all = vec![Vec::new(); sequences.len()];
+    for found in found {
+        for (row, values) in found? {
+            all[row] = values;
         }
     }
-    Ok(outputs)
+    Ok(all)
+}
+
+fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Adds the outputs of one batch to those that were found before.
+fn outputs<M: Method>(
+    model: &PeftModel<M>,
+    sequences: &[Sequence],
+    rows: &[usize],
+    found: &mut Vec<(usize, Vec<f32>)>,
+) -> Result<(), TrainError> {
+    let batch = PackedBatch::new(rows.iter().map(|row| &sequences[*row]));
+    let pass = model.evaluation_pass();
+    let is_span = model.head.config().kind.is_span();
+    let logits = match is_span {
+        false => model.forward(&batch, &pass)?,
+        true => {
+            let (logits, layout) = model.forward_spans(&batch, &pass)?;
+            let tokens = layout.text_rows();
+            let count = tokens.len();
+            let device = logits.device();
+            let tokens = TensorData::new(tokens, [count]);
+            logits.select(0, Tensor::<1, Int>::from_data(tokens, &device))
+        }
+    };
+    let [_, width] = logits.dims();
+    let values = host_values(logits)?;
+    let mut values = values.as_slice();
+    for row in rows {
+        let lines = match is_span {
+            true => sequences[*row].input_ids.len(),
+            false => 1,
+        };
+        let (own, rest) = values.split_at(lines * width);
+        found.push((*row, own.to_vec()));
+        values = rest;
+    }
+    Ok(())
 }
 
 /// The values of a tensor on the host.

@@ -4,9 +4,11 @@
 //! Nothing here names a method: everything is generic over [`pelt_hooks::Method`].
 
 mod adamw;
+mod batch;
 mod config;
 mod error;
 mod evaluate;
+mod gradients;
 mod masked;
 mod model;
 mod observer;
@@ -18,9 +20,11 @@ mod state;
 mod trainer;
 
 pub use adamw::{AdamW, AdamWConfig, Decay, clipping_scale, decays, gradient_norm};
+pub use batch::Batch;
 pub use config::{AdapterDrop, EvaluateEvery, TrainConfig};
 pub use error::TrainError;
 pub use evaluate::{Development, Examples, TrainingRows, evaluate, predict};
+pub use gradients::{BatchGradients, batch_gradients};
 pub use masked::{MaskedTexts, evaluate_masked};
 pub use model::PeftModel;
 pub use observer::{EvaluationReport, NoObserver, Observer, StepReport};

@@ -7,7 +7,7 @@ use pelt_hooks::{Method, Sequence};
 use pelt_metrics::Evaluation;
 
 use crate::evaluate::host_values;
-use crate::prefetch::{Labels, masked};
+use crate::batch::{Batch, Labels};
 use crate::{PeftModel, TrainError};
 
 /// Seed and epoch of the masks under which texts are scored: no epoch of training has this number, and runs with different
@@ -52,7 +52,7 @@ pub fn evaluate_masked<M: Method>(
     let rows: Vec<usize> = (0..texts.sequences.len()).collect();
     let (mut loss, mut right, mut count) = (0.0, 0, 0);
     for rows in rows.chunks(batch_size.max(1)) {
-        let batch = masked(texts, rows, SCORED.0, SCORED.1, &device);
+        let batch = Batch::masked(texts, rows, SCORED.0, SCORED.1, &device);
         let Labels::Tokens(places, tokens) = batch.labels else {
             continue;
         };

@@ -4,48 +4,23 @@ use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use pelt_data::{Label, shuffled_order};
-use pelt_hooks::{PackedBatch, Sequence};
+use burn::tensor::Device;
+use pelt_data::shuffled_order;
 
-use crate::{Examples, MaskedTexts, TrainConfig, TrainingRows};
+use crate::batch::{Batch, cut};
+use crate::{TrainConfig, TrainingRows};
 
 /// Steps that are prepared ahead.
 const AHEAD: usize = 2;
 
 /// The data of one optimiser step.
 pub(crate) struct StepData {
-    /// Its batches, in order; one without gradient accumulation.
-    pub batches: Vec<Batch>,
+    /// The parts of its batches, in order; one batch without gradient accumulation.
+    pub batches: Vec<Vec<Batch>>,
     /// Sequences in all of them.
     pub rows: usize,
     /// Tokens in all of them, without prompts.
     pub tokens: usize,
-}
-
-/// One batch.
-pub(crate) struct Batch {
-    pub packed: PackedBatch,
-    pub labels: Labels,
-}
-
-/// The labels of a batch, on the device.
-pub(crate) enum Labels {
-    Classes(Tensor<1, Int>),
-    Scores(Tensor<1>),
-    Spans(Vec<[usize; 2]>),
-    /// Tokens of the batch, and what should be predicted there.
-    Tokens(Vec<usize>, Tensor<1, Int>),
-}
-
-impl Batch {
-    /// How many predictions its loss is the mean of.
-    pub fn weight(&self) -> usize {
-        match &self.labels {
-            Labels::Tokens(places, _) => places.len(),
-            _ => self.packed.packing.sequences(),
-        }
-    }
 }
 
 /// Calls `consume` with the data of `steps`, one after another. What a step gets depends on its number, the settings
@@ -69,12 +44,15 @@ pub(crate) fn prefetched<R>(
                     order = (epoch, shuffled_order(rows, config.seed, epoch as u64));
                 }
                 let batch = |rows: &[usize]| match examples {
-                    TrainingRows::Labelled(examples) => labelled(examples, rows, device),
+                    TrainingRows::Labelled(examples) => Batch::labelled(examples, rows, device),
                     TrainingRows::Masked(texts) => {
-                        masked(texts, rows, config.seed, epoch as u64, device)
+                        Batch::masked(texts, rows, config.seed, epoch as u64, device)
                     }
                 };
-                let data = prepare(config, &order.1, step % steps_per_epoch, batch);
+                let length = |row| examples.length(row);
+                let parts = |rows: &[usize]| cut(rows, config.parts, length);
+                let parts = |rows: &[usize]| parts(rows).iter().map(|rows| batch(rows)).collect();
+                let data = prepare(config, &order.1, step % steps_per_epoch, parts);
                 // The receiver is gone once training has stopped early.
                 if sender.send(data).is_err() {
                     return;
@@ -89,15 +67,15 @@ fn prepare(
     config: &TrainConfig,
     order: &[usize],
     step_in_epoch: usize,
-    batch: impl Fn(&[usize]) -> Batch,
+    batch: impl Fn(&[usize]) -> Vec<Batch>,
 ) -> StepData {
-    let batches: Vec<Batch> = order
+    let batches: Vec<Vec<Batch>> = order
         .chunks(config.batch_size)
         .skip(step_in_epoch * config.gradient_accumulation)
         .take(config.gradient_accumulation)
         .map(batch)
         .collect();
-    let sum = |size: fn(&Batch) -> usize| batches.iter().map(size).sum();
+    let sum = |size: fn(&Batch) -> usize| batches.iter().flatten().map(size).sum();
     StepData {
         rows: sum(|batch| batch.packed.packing.sequences()),
         tokens: sum(|batch| batch.packed.packing.tokens()),
@@ -105,68 +83,13 @@ fn prepare(
     }
 }
 
-fn labelled(examples: &Examples, rows: &[usize], device: &Device) -> Batch {
-    Batch {
-        packed: PackedBatch::new(rows.iter().map(|row| &examples.sequences[*row])),
-        labels: labels(rows.iter().map(|row| examples.labels[*row]), device),
-    }
-}
-
-/// A batch in which the tokens that this epoch chooses are masked.
-pub(crate) fn masked(
-    texts: &MaskedTexts,
-    rows: &[usize],
-    seed: u64,
-    epoch: u64,
-    device: &Device,
-) -> Batch {
-    let (mut sequences, mut places, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
-    let mut start = 0;
-    for row in rows {
-        let sequence = &texts.sequences[*row];
-        let masked = texts
-            .masking
-            .mask(&sequence.input_ids, seed, epoch, *row as u64);
-        for (place, token) in masked.targets {
-            places.push(start + place);
-            tokens.push(i64::from(token));
-        }
-        start += sequence.input_ids.len();
-        sequences.push(Sequence {
-            input_ids: masked.input_ids,
-            token_type_ids: sequence.token_type_ids.clone(),
-        });
-    }
-    let count = tokens.len();
-    let tokens = Tensor::from_data(TensorData::new(tokens, [count]), device);
-    Batch {
-        packed: PackedBatch::new(&sequences),
-        labels: Labels::Tokens(places, tokens),
-    }
-}
-
-fn labels(labels: impl Iterator<Item = Label>, device: &Device) -> Labels {
-    let (mut classes, mut scores, mut spans) = (vec![], vec![], vec![]);
-    for label in labels {
-        match label {
-            Label::Class(class) => classes.push(class as i64),
-            Label::Score(score) => scores.push(score),
-            Label::Span(tokens) => spans.push(tokens),
-        }
-    }
-    if !spans.is_empty() {
-        return Labels::Spans(spans);
-    }
-    let count = classes.len().max(scores.len());
-    match scores.is_empty() {
-        true => Labels::Classes(Tensor::from_data(TensorData::new(classes, [count]), device)),
-        false => Labels::Scores(Tensor::from_data(TensorData::new(scores, [count]), device)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use pelt_data::Label;
+    use pelt_hooks::Sequence;
+
     use super::*;
+    use crate::Examples;
 
     fn examples(rows: usize) -> Examples {
         let sequence = |row: usize| Sequence {
@@ -189,7 +112,7 @@ mod tests {
         prefetched(rows, &config, &Device::flex(), steps, |data| {
             data.map(|step| {
                 let batches = step.batches.into_iter();
-                batches.flat_map(|batch| batch.packed.input_ids).collect()
+                batches.flatten().flat_map(|part| part.packed.input_ids).collect()
             })
             .collect()
         })

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::tensor::Tensor;
-use pelt_hooks::{Method, NamedParam, ParamGradients, Pass, gradients, load, values};
+use pelt_hooks::{Method, NamedParam, ParamGradients, Pass, load, values};
 use pelt_metrics::Metric;
-use pelt_ops::{cross_entropy, mean_squared_error};
 
 use crate::adamw::{clipping_scale, gradient_norm};
+use crate::batch::Batch;
 use crate::evaluate::evaluate;
+use crate::gradients::{add, batch_gradients};
 use crate::masked::evaluate_masked;
-use crate::prefetch::{Batch, Labels, StepData, prefetched};
+use crate::prefetch::{StepData, prefetched};
 use crate::questions::evaluate_questions;
 use crate::record::Record;
 use crate::state::{self, CHECKPOINT_FILE, Counters, State};
@@ -202,25 +202,22 @@ impl Trainer<'_> {
         };
         let mut total = ParamGradients::new();
         let mut loss = 0.0;
-        let weight: usize = batches.iter().map(Batch::weight).sum();
-        for (index, batch) in batches.into_iter().enumerate() {
-            let share = batch.weight() as f64 / weight.max(1) as f64;
-            let pass = Pass::train(pass_seed(self.config.seed, place.step, index));
-            let pass = pass.skipping(0..dropped);
-            let batch_loss = batch_loss(&model, batch, &pass)?;
-            let value: f32 = batch_loss.clone().into_scalar();
-            place.check("the loss", f64::from(value), first_batch + index)?;
-            loss += f64::from(value) * share;
-            let scaled = match self.config.gradient_accumulation {
-                1 => batch_loss,
-                _ => batch_loss * share,
+        let weights: Vec<usize> = batches
+            .iter()
+            .map(|parts| parts.iter().map(Batch::weight).sum())
+            .collect();
+        let weight: usize = weights.iter().sum();
+        for (index, (batch, own)) in batches.into_iter().zip(weights).enumerate() {
+            let share = own as f64 / weight.max(1) as f64;
+            let pass = |part| {
+                let seed = pass_seed(self.config.seed, place.step, index, part);
+                Pass::train(seed).skipping(0..dropped)
             };
-            // Once a step, and no part of the loss that is reported.
-            let objective = match model.method.penalty().filter(|_| index == 0) {
-                Some(penalty) => scaled + penalty,
-                None => scaled,
-            };
-            add(&mut total, gradients(&model, &objective.backward()));
+            // The penalty counts once a step, and is no part of the loss that is reported.
+            let found = batch_gradients(&model, batch, share, pass, index == 0)?;
+            place.check("the loss", found.loss, first_batch + index)?;
+            loss += found.loss * share;
+            add(&mut total, found.gradients);
         }
         let gradient_norm = gradient_norm(&total);
         place.check("the gradient norm", gradient_norm, first_batch)?;
@@ -311,46 +308,20 @@ impl Place {
     }
 }
 
-fn batch_loss<M: Method>(
-    model: &PeftModel<M>,
-    batch: Batch,
-    pass: &Pass,
-) -> Result<Tensor<1>, TrainError> {
-    Ok(match batch.labels {
-        Labels::Classes(classes) => cross_entropy(model.forward(&batch.packed, pass)?, classes),
-        Labels::Scores(scores) => mean_squared_error(model.forward(&batch.packed, pass)?, scores),
-        Labels::Spans(spans) => {
-            let (logits, layout) = model.forward_spans(&batch.packed, pass)?;
-            layout.loss(logits, &spans)
-        }
-        Labels::Tokens(places, tokens) => {
-            cross_entropy(model.forward_tokens(&batch.packed, &places, pass)?, tokens)
-        }
-    })
-}
-
-fn add(total: &mut ParamGradients, more: ParamGradients) {
-    for (id, gradient) in more {
-        let sum = match total.remove(&id) {
-            Some(sum) => sum + gradient,
-            None => gradient,
-        };
-        total.insert(id, sum);
-    }
-}
-
 /// How many leading layers a step of robust AdapterDrop leaves out: uniformly from zero to `layers - 1`.
 fn dropped_layers(seed: u64, step: usize, layers: usize) -> usize {
     // No step has a batch of this number, so the draw has nothing to do with any dropout mask.
-    let draw = Pass::train(pass_seed(seed, step, (1 << 20) - 1)).dropout_key();
+    let draw = Pass::train(pass_seed(seed, step, (1 << 20) - 1, 0)).dropout_key();
     let share = u128::from(draw.unwrap_or_default()) * layers as u128;
     (share >> 64) as usize
 }
 
 /// A seed for every forward pass of a run.
-fn pass_seed(seed: u64, step: usize, batch: usize) -> u64 {
+fn pass_seed(seed: u64, step: usize, batch: usize, part: usize) -> u64 {
     let place = (step as u64) << 20 | batch as u64;
-    seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ place.wrapping_mul(0xD134_2543_DE82_EF95)
+    seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        ^ place.wrapping_mul(0xD134_2543_DE82_EF95)
+        ^ (part as u64).wrapping_mul(0xA24B_AED4_963E_E407)
 }
 
 #[cfg(test)]

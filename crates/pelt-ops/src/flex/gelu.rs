@@ -7,6 +7,9 @@ use super::math::normal;
 use super::op::{FlexOp, FlexTensor};
 use super::vectorise::{Arithmetic, vectorised};
 
+/// Rows that one thread takes at a time.
+const ROWS: usize = 8;
+
 /// `x Φ(x)`; backward computes Φ again from `x`.
 #[derive(Debug, Clone)]
 pub(crate) struct Gelu;
@@ -45,6 +48,79 @@ impl FlexOp<1> for Gelu {
             backward_kernel(part(values, number, CHUNK), chunk);
         });
         [Some(gradient)]
+    }
+}
+
+/// Puts `gelu(x + bias)` in the place of every row `x`, on all threads.
+pub(super) fn biased_in_place(rows: &mut [f32], bias: &[f32]) {
+    let chunk = bias.len() * ROWS;
+    for_chunks(rows, chunk, |_, rows| biased_in_place_kernel(rows, bias));
+}
+
+/// `gelu(x + bias)` of every row `x`, on all threads.
+#[allow(unsafe_code)]
+pub(super) fn biased(rows: &[f32], bias: &[f32]) -> Vec<f32> {
+    let chunk = bias.len() * ROWS;
+    // SAFETY: the kernel writes as many elements as it reads, and `part` is as long as the chunk.
+    unsafe {
+        filled(rows.len(), chunk, |number, space| {
+            biased_kernel(part(rows, number, chunk), bias, space);
+        })
+    }
+}
+
+/// Multiplies the rows of `gradient` by the derivative at `x + bias`, on all threads.
+pub(super) fn biased_backward(x: &[f32], bias: &[f32], gradient: &mut [f32]) {
+    let chunk = bias.len() * ROWS;
+    for_chunks(gradient, chunk, |number, rows| {
+        biased_backward_kernel(part(x, number, chunk), bias, rows);
+    });
+}
+
+vectorised! {
+    fn biased_kernel(x: &[f32], bias: &[f32], output: &mut [MaybeUninit<f32>]) = biased_body
+}
+
+#[inline(always)]
+fn biased_body<A: Arithmetic>(x: &[f32], bias: &[f32], output: &mut [MaybeUninit<f32>]) {
+    assert_eq!(x.len(), output.len(), "gelu lengths");
+    assert_eq!(x.len() % bias.len(), 0, "gelu rows");
+    let width = bias.len();
+    for (x, output) in x.chunks_exact(width).zip(output.chunks_exact_mut(width)) {
+        for ((output, x), bias) in output.iter_mut().zip(x).zip(bias) {
+            let at = *x + bias;
+            output.write(at * normal::<A>(at).0);
+        }
+    }
+}
+
+vectorised! {
+    fn biased_in_place_kernel(rows: &mut [f32], bias: &[f32]) = biased_in_place_body
+}
+
+#[inline(always)]
+fn biased_in_place_body<A: Arithmetic>(rows: &mut [f32], bias: &[f32]) {
+    for row in rows.chunks_exact_mut(bias.len()) {
+        for (x, bias) in row.iter_mut().zip(bias) {
+            let at = *x + bias;
+            *x = at * normal::<A>(at).0;
+        }
+    }
+}
+
+vectorised! {
+    fn biased_backward_kernel(x: &[f32], bias: &[f32], gradient: &mut [f32]) = biased_backward_body
+}
+
+#[inline(always)]
+fn biased_backward_body<A: Arithmetic>(x: &[f32], bias: &[f32], gradient: &mut [f32]) {
+    let width = bias.len();
+    for (row, x) in gradient.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+        for ((gradient, x), bias) in row.iter_mut().zip(x).zip(bias) {
+            let at = *x + bias;
+            let (below, density) = normal::<A>(at);
+            *gradient *= A::mul_add(at, density, below);
+        }
     }
 }
 

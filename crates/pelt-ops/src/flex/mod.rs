@@ -22,4 +22,5 @@ pub(crate) mod sum;
 mod tests;
 mod vectorise;
 
-pub(crate) use op::{run, serves};
+pub(crate) use op::{FlexOp, run, serves};
+pub(crate) use parallel::{side_by_side, threads};

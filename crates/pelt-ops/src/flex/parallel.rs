@@ -5,9 +5,10 @@
 //! next one. To rayon they are busy meanwhile, so no more threads run than the pool has.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,63 @@ const STAY: Duration = Duration::from_millis(5);
 /// Looks at the place between two looks at the clock.
 const LOOKS: usize = 64;
 
+thread_local! {
+    /// Whether this thread works on one of several pieces that keep all threads busy already.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// How many threads a loop that starts here runs on.
+pub(crate) fn threads() -> usize {
+    match ALONE.get() {
+        true => 1,
+        false => rayon::current_num_threads(),
+    }
+}
+
+/// What `work` makes of every piece, in the order of the pieces. Several pieces are worked on at the same time, each on one
+/// thread: inside `work`, loops of this module run where they are called.
+pub(crate) fn side_by_side<I: Send, O: Send>(
+    pieces: Vec<I>,
+    work: impl Fn(I) -> O + Sync,
+) -> Vec<O> {
+    if pieces.len() <= 1 {
+        return pieces.into_iter().map(work).collect();
+    }
+    let pieces: Vec<_> = pieces.into_iter().map(|p| Mutex::new(Some(p))).collect();
+    let made: Vec<_> = pieces.iter().map(|_| Mutex::new(None)).collect();
+    for_each(pieces.len(), |number| {
+        let _alone = Alone::start();
+        let piece = lock(&pieces[number]).take();
+        *lock(&made[number]) = piece.map(&work);
+    });
+    let made = made.into_iter().map(Mutex::into_inner);
+    made.filter_map(|made| made.unwrap_or_else(PoisonError::into_inner))
+        .collect()
+}
+
+/// Marks this thread as working alone until dropped, which a panic does too.
+struct Alone {
+    before: bool,
+}
+
+impl Alone {
+    fn start() -> Self {
+        Self {
+            before: ALONE.replace(true),
+        }
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        ALONE.set(self.before);
+    }
+}
+
+fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Calls `work(number)` for each number below `count`, on all threads.
 pub(crate) fn for_each(count: usize, work: impl Fn(usize) + Sync) {
     for_each_with(count, || (), |(), number| work(number));
@@ -33,7 +91,7 @@ pub(crate) fn for_each_with<S>(
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize) + Sync,
 ) {
-    let threads = rayon::current_num_threads();
+    let threads = threads();
     if count <= 1 || threads <= 1 {
         let mut state = state();
         return (0..count).for_each(|number| work(&mut state, number));
@@ -171,6 +229,33 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn pieces_side_by_side_have_their_loops_to_themselves() {
+        pool(3).install(|| {
+            let made = side_by_side((0..20).collect(), |number: usize| {
+                let thread = std::thread::current().id();
+                let total = AtomicUsize::new(0);
+                for_each(50, |_| {
+                    assert_eq!(std::thread::current().id(), thread);
+                    total.fetch_add(number, SeqCst);
+                });
+                assert_eq!(threads(), 1);
+                total.into_inner()
+            });
+            assert_eq!(made, (0..20).map(|number| number * 50).collect::<Vec<_>>());
+            assert_eq!(threads(), 3);
+        });
+    }
+
+    #[test]
+    fn after_a_panic_in_a_piece_all_threads_are_there_again() {
+        pool(2).install(|| {
+            let result = catch_unwind(|| side_by_side(vec![1, 2, 3], |n| assert!(n != 2)));
+            assert!(result.is_err());
+            assert_eq!(threads(), 2);
+        });
     }
 
     #[test]
