@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::optimiser_args::OptimiserArgs;
 use crate::pretrain_args::PretrainArgs;
 
 /// Train, evaluate and ship adapters of pretrained text encoders.
@@ -140,48 +141,17 @@ pub struct TrainArgs {
     #[arg(long)]
     pub resume: bool,
 
-    /// Passes over the training rows.
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    pub epochs: usize,
-    /// Rows of a batch.
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    pub batch_size: usize,
-    /// Batches added up for one optimiser step.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub gradient_accumulation: usize,
     /// Largest learning rate.
     #[arg(long = "lr", default_value_t = 5e-4, value_name = "RATE")]
     pub learning_rate: f64,
-    /// Share of the steps in which the learning rate rises.
-    #[arg(long, default_value_t = 0.06, value_name = "SHARE")]
-    pub warmup_ratio: f64,
-    /// Decoupled weight decay, never on biases and norms.
-    #[arg(long, default_value_t = 0.01, value_name = "RATE")]
-    pub weight_decay: f64,
-    /// Largest global gradient norm; 0 for no clipping.
-    #[arg(long, default_value_t = 1.0, value_name = "NORM")]
-    pub max_grad_norm: f64,
     /// Longest sequence in tokens; default: the task's own, else 128.
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
-    /// Dropout of the encoder and the head, instead of the model's own.
-    #[arg(long, value_name = "P")]
-    pub dropout: Option<f64>,
-    /// Seed of everything random.
-    #[arg(long, default_value_t = 42, value_name = "N")]
-    pub seed: u64,
-    /// Evaluate every N steps instead of every epoch.
-    #[arg(long, value_name = "N")]
-    pub evaluate_every: Option<usize>,
-    /// Stop after N evaluations without a better score.
-    #[arg(long, value_name = "N")]
-    pub patience: Option<usize>,
+    #[command(flatten)]
+    pub optimiser: OptimiserArgs,
     /// In every step, train without the method in a random number of leading layers (AdapterDrop).
     #[arg(long)]
     pub adapter_drop: bool,
-    /// Save a checkpoint every STEPS steps instead of every epoch.
-    #[arg(long, value_name = "STEPS")]
-    pub checkpoint_every: Option<usize>,
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,

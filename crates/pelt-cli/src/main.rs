@@ -10,6 +10,7 @@ mod forward;
 mod inspect;
 mod method;
 mod model;
+mod optimiser_args;
 mod output;
 mod predict;
 mod pretrain;
@@ -24,6 +25,7 @@ mod source;
 mod start_adapter;
 mod tasks;
 mod train;
+mod training;
 
 use clap::Parser;
 

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::device::device;
 use crate::method::Tuning;
-use crate::model::Base;
+use crate::model::{Base, absolute};
 use crate::pretrain_folder::PRETRAIN_FILE;
 
 /// Marks a finished run; written last.
@@ -67,6 +67,18 @@ pub struct BaseModel {
     pub architecture: String,
     /// Sizes.
     pub shape: EncoderShape,
+}
+
+impl BaseModel {
+    /// The base model in `folder`.
+    pub fn of(folder: &Path, base: &Base) -> Result<Self> {
+        Ok(Self {
+            path: absolute(folder)?,
+            fingerprint: base.checkpoint.fingerprint()?,
+            architecture: base.config().architecture.name().into(),
+            shape: *base.encoder.shape(),
+        })
+    }
 }
 
 /// The rows of a run.
