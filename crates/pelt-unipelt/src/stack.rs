@@ -9,6 +9,7 @@ use pelt_hooks::{
 use serde::{Deserialize, Serialize};
 
 use crate::StackError;
+use crate::combine::Parts;
 
 /// How low-rank updates of one projection follow one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -86,6 +87,11 @@ impl<M: Method> Stack<M> {
     pub fn named_levels(&self) -> impl Iterator<Item = (&str, &M)> {
         self.names.iter().map(String::as_str).zip(&self.levels)
     }
+
+    /// The levels as parts of a union, for all that the order of levels does not matter to.
+    fn parts(&self) -> Parts<'_> {
+        Parts::of(&self.levels)
+    }
 }
 
 fn add(sum: Option<Tensor<2>>, value: Tensor<2>) -> Option<Tensor<2>> {
@@ -101,31 +107,19 @@ impl<M: Method> EncoderHooks for Stack<M> {
     }
 
     fn position_shift(&self) -> usize {
-        self.levels.iter().map(|level| level.position_shift()).sum()
+        self.parts().position_shift()
     }
 
     fn input_scale(&self, site: ProjectionSite) -> Option<Tensor<1>> {
-        let scales = self
-            .levels
-            .iter()
-            .filter_map(|level| level.input_scale(site));
-        scales.reduce(|product, scale| product * scale)
+        self.parts().input_scale(site)
     }
 
     fn projection_reads(&self, site: ProjectionSite) -> Reads {
-        let mut reads = self.levels.iter().map(|level| level.projection_reads(site));
-        match reads.any(|reads| reads == Reads::Output) {
-            true => Reads::Output,
-            false => Reads::Input,
-        }
+        self.parts().projection_reads(site)
     }
 
     fn sublayer_reads(&self, site: SublayerSite) -> Reads {
-        let mut reads = self.levels.iter().map(|level| level.sublayer_reads(site));
-        match reads.any(|reads| reads == Reads::Input) {
-            true => Reads::Input,
-            false => Reads::Output,
-        }
+        self.parts().sublayer_reads(site)
     }
 
     fn projection(
@@ -171,10 +165,7 @@ impl<M: Method> EncoderHooks for Stack<M> {
     }
 
     fn prefix(&self, layer: usize, input: &Hidden, pass: &Pass) -> Vec<KeyValue> {
-        let levels = self.levels.iter();
-        levels
-            .flat_map(|level| level.prefix(layer, input, pass))
-            .collect()
+        self.parts().prefix(layer, input, pass)
     }
 
     fn sublayer(
@@ -209,7 +200,7 @@ impl<M: Method> EncoderHooks for Stack<M> {
     }
 
     fn needs_all_rows(&self, layer: usize) -> bool {
-        self.levels.iter().any(|level| level.needs_all_rows(layer))
+        self.parts().needs_all_rows(layer)
     }
 }
 
