@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use pelt_methods::{StackRules, StackedLora, StackedParallel};
 
 use crate::optimiser_args::OptimiserArgs;
 use crate::pretrain_args::PretrainArgs;
@@ -127,6 +128,17 @@ pub struct TrainArgs {
     /// Start from the adapter in this folder (of `pelt pretrain`, `pelt train` or AdapterHub) instead of a new one.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["method", "method_file", "settings"])]
     pub init_adapter: Option<PathBuf>,
+    /// Train a new adapter on top of the trained ones in these folders (of `pelt pretrain`, `pelt train` or AdapterHub),
+    /// which stay as they are; the first one is at the bottom.
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_delimiter = ',',
+        conflicts_with = "init_adapter"
+    )]
+    pub stack: Vec<PathBuf>,
+    #[command(flatten)]
+    pub stack_rules: StackArgs,
     /// Task head.
     #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
     pub head: HeadChoice,
@@ -268,12 +280,8 @@ pub struct ForwardArgs {
     /// the bottom.
     #[arg(long, value_name = "DIR")]
     pub adapter: Vec<PathBuf>,
-    /// How LoRAs in a stack follow one another.
-    #[arg(long, value_enum, default_value_t = StackedLoraChoice::Composed)]
-    pub stacked_lora: StackedLoraChoice,
-    /// How parallel adapters in a stack follow one another.
-    #[arg(long, value_enum, default_value_t = StackedParallelChoice::Sum)]
-    pub stacked_parallel: StackedParallelChoice,
+    #[command(flatten)]
+    pub stack_rules: StackArgs,
     /// Folder of an AdapterFusion of the adapters, which are then mixed instead of stacked.
     #[arg(long, value_name = "DIR", requires = "adapter")]
     pub fusion: Option<PathBuf>,
@@ -289,6 +297,32 @@ pub struct ForwardArgs {
     /// Written: `last_hidden_state`, and `pooler_output` and `logits` where there are any.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+/// How adapters in a stack follow one another.
+#[derive(Debug, Args)]
+pub struct StackArgs {
+    /// How LoRAs in a stack follow one another.
+    #[arg(long, value_enum, default_value_t = StackedLoraChoice::Composed)]
+    pub stacked_lora: StackedLoraChoice,
+    /// How parallel adapters in a stack follow one another.
+    #[arg(long, value_enum, default_value_t = StackedParallelChoice::Sum)]
+    pub stacked_parallel: StackedParallelChoice,
+}
+
+impl StackArgs {
+    pub fn rules(&self) -> StackRules {
+        StackRules {
+            lora: match self.stacked_lora {
+                StackedLoraChoice::Composed => StackedLora::Composed,
+                StackedLoraChoice::Sum => StackedLora::Sum,
+            },
+            parallel: match self.stacked_parallel {
+                StackedParallelChoice::Sum => StackedParallel::Sum,
+                StackedParallelChoice::Last => StackedParallel::Last,
+            },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

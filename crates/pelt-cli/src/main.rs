@@ -8,6 +8,7 @@ mod device;
 mod evaluate;
 mod forward;
 mod inspect;
+mod levels;
 mod method;
 mod model;
 mod optimiser_args;
@@ -22,9 +23,9 @@ mod questions;
 mod rows;
 mod run_folder;
 mod source;
-mod start_adapter;
 mod tasks;
 mod train;
+mod trained_adapter;
 mod training;
 
 use clap::Parser;

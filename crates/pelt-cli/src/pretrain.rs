@@ -32,7 +32,7 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
         args.method
     );
     ensure!(
-        !same_folder(&args.model, &args.out),
+        !training::same_folder(&args.model, &args.out),
         "--out {} is the model's own folder, which is never written to",
         args.out.display()
     );
@@ -151,13 +151,6 @@ fn describe(which: &str, texts: &Texts) -> String {
         record.rows,
         record.tokens as f64 / record.rows as f64
     )
-}
-
-fn same_folder(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
 }
 
 fn head_config(base: &Base, choice: HeadChoice) -> HeadConfig {

@@ -9,13 +9,14 @@ use pelt_train::{AdapterDrop, PeftModel, TrainConfig, Trainer, TrainingRows};
 
 use crate::args::TrainArgs;
 use crate::device::device;
+use crate::levels::LevelsBelow;
 use crate::method::Tuning;
 use crate::model::{self, Base};
 use crate::output::print_line;
 use crate::progress::duration;
 use crate::run_folder::{self, BaseModel, RUN_FOLDER, Results, RunConfig, ScoredRows, TestScores};
 use crate::source::{Reading, Source};
-use crate::start_adapter::StartAdapter;
+use crate::trained_adapter::TrainedAdapter;
 use crate::training::{self, Counts, Target, peak_memory_mib, scores};
 
 pub fn run(args: TrainArgs) -> Result<()> {
@@ -31,6 +32,11 @@ pub fn run(args: TrainArgs) -> Result<()> {
         "--init-adapter goes on with an adapter, but {} trains the encoder itself",
         args.method
     );
+    ensure!(
+        args.stack.is_empty() || !tuning.tunes_encoder(),
+        "--stack trains a new adapter on top of others, but {} trains the encoder itself",
+        args.method
+    );
     let source = Source::read(&args)?;
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, args.optimiser.dropout)?;
@@ -42,13 +48,22 @@ pub fn run(args: TrainArgs) -> Result<()> {
     training::check_max_length(max_length, &shape)?;
 
     let training = device().autodiff();
+    let below = match args.stack.as_slice() {
+        [] => None,
+        folders => {
+            let rules = args.stack_rules.rules();
+            Some(LevelsBelow::read(folders, rules, &args.out, &base)?)
+        }
+    };
     let mut init_adapter = None;
-    let adapter = match &args.init_adapter {
+    let mut adapter = match &args.init_adapter {
         Some(folder) => {
-            let found = StartAdapter::load(folder, &base, args.optimiser.seed, &training)?;
-            tuning = Tuning::Adapter(found.config);
+            let found = TrainedAdapter::to_go_on_from(folder, &base, &training)?;
+            // The new head's values follow.
+            training.seed(args.optimiser.seed);
+            tuning = Tuning::Adapter(found.level.config);
             init_adapter = Some(found.fingerprint);
-            found.adapter
+            found.level.adapter
         }
         None => model::new_adapter(
             &tuning.adapter(),
@@ -58,6 +73,11 @@ pub fn run(args: TrainArgs) -> Result<()> {
             &training,
         )?,
     };
+    let mut stack = None;
+    if let Some((below, levels)) = below {
+        adapter = below.put_loaded_below(levels, tuning.adapter(), adapter, &base)?;
+        stack = Some(below);
+    }
     base.encoder.check_length(max_length, &adapter)?;
     let head = source.head(&base, &args);
     let mut peft = PeftModel::new(
@@ -80,6 +100,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         train_config.checkpoint_every =
             Some(train_config.steps_per_epoch(rows.train.sequences.len()));
     }
+    let unused_prompt = stack.is_some() && tuning.has_prompt();
     let config = RunConfig {
         tuning,
         head,
@@ -92,6 +113,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         dropout: args.optimiser.dropout,
         questions: source.settings(),
         init_adapter,
+        stack,
     };
     let target = Target {
         kind: &RUN_FOLDER,
@@ -102,6 +124,11 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let identity = target.start(&config)?;
     let counts = Counts::of(&peft, &base);
     eprintln!("{}", counts.describe());
+    if unused_prompt {
+        eprintln!(
+            "note: in a stack only the lowest adapter's prompt is used, so the new one's has no effect"
+        );
+    }
     if let Some(note) = source.note() {
         eprintln!("note: {note}");
     }

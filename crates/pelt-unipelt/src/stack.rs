@@ -58,6 +58,9 @@ pub struct Stack<M: Module> {
     names: Vec<String>,
     #[module(skip)]
     rules: StackRules,
+    /// So many levels, the lowest ones, are not trained.
+    #[module(skip)]
+    frozen: usize,
 }
 
 impl<M: Method> Stack<M> {
@@ -80,7 +83,23 @@ impl<M: Method> Stack<M> {
             levels,
             names,
             rules,
+            frozen: 0,
         })
+    }
+
+    /// The same with all levels but the last one frozen: their values build no graph, so they get no gradients and never
+    /// change, and they are not among the [`named_params`](Method::named_params).
+    pub fn training_the_last(mut self) -> Self {
+        self.frozen = self.levels.len() - 1;
+        for level in &mut self.levels[..self.frozen] {
+            *level = level.valid();
+        }
+        self
+    }
+
+    /// The levels that are frozen, the lowest first.
+    pub fn frozen_levels(&self) -> &[M] {
+        &self.levels[..self.frozen]
     }
 
     /// Every level with its name, the lowest first.
@@ -207,7 +226,7 @@ impl<M: Method> EncoderHooks for Stack<M> {
 impl<M: Method> Method for Stack<M> {
     fn named_params(&self) -> Vec<NamedParam> {
         let mut params = Vec::new();
-        for (name, level) in self.named_levels() {
+        for (name, level) in self.named_levels().skip(self.frozen) {
             params.extend(level.named_params().into_iter().map(|param| NamedParam {
                 name: param.name.replace(ADAPTER, name),
                 ..param
