@@ -1,7 +1,9 @@
 //! Where adapters sit, and what they look like.
 
 use burn::tensor::Device;
-use pelt_hooks::{ConfigError, EncoderShape};
+use pelt_hooks::{
+    ConfigError, EncoderShape, check_dropout, check_leave_out, check_some_layer_left,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::phm::new_rule;
@@ -178,21 +180,9 @@ impl BottleneckConfig {
                 number.to_string(),
             );
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return error(
-                "dropout",
-                "at least 0 and below 1",
-                self.dropout.to_string(),
-            );
-        }
-        if let Some(layer) = self.leave_out.iter().find(|layer| **layer >= shape.layers) {
-            let expected = format!("a list of layers below {}", shape.layers);
-            return error("leave_out", &expected, layer.to_string());
-        }
-        if (0..shape.layers).all(|layer| self.leave_out.contains(&layer)) {
-            let expected = "a list that leaves at least one layer adapted";
-            return error("leave_out", expected, "every layer".into());
-        }
+        check_dropout(METHOD, self.dropout)?;
+        check_leave_out(METHOD, &self.leave_out, shape)?;
+        check_some_layer_left(METHOD, &self.leave_out, shape)?;
         self.validate_reduction(shape)?;
         match self.phm_layer {
             true => self.validate_phm(shape),

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use pelt_methods::{StackRules, StackedLora, StackedParallel};
 
+use crate::optimiser_args::OptimiserArgs;
 use crate::pretrain_args::PretrainArgs;
 
 /// Train, evaluate and ship adapters of pretrained text encoders.
@@ -126,6 +128,17 @@ pub struct TrainArgs {
     /// Start from the adapter in this folder (of `pelt pretrain`, `pelt train` or AdapterHub) instead of a new one.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["method", "method_file", "settings"])]
     pub init_adapter: Option<PathBuf>,
+    /// Train a new adapter on top of the trained ones in these folders (of `pelt pretrain`, `pelt train` or AdapterHub),
+    /// which stay as they are; the first one is at the bottom.
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_delimiter = ',',
+        conflicts_with = "init_adapter"
+    )]
+    pub stack: Vec<PathBuf>,
+    #[command(flatten)]
+    pub stack_rules: StackArgs,
     /// Task head.
     #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
     pub head: HeadChoice,
@@ -140,48 +153,17 @@ pub struct TrainArgs {
     #[arg(long)]
     pub resume: bool,
 
-    /// Passes over the training rows.
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    pub epochs: usize,
-    /// Rows of a batch.
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    pub batch_size: usize,
-    /// Batches added up for one optimiser step.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub gradient_accumulation: usize,
     /// Largest learning rate.
     #[arg(long = "lr", default_value_t = 5e-4, value_name = "RATE")]
     pub learning_rate: f64,
-    /// Share of the steps in which the learning rate rises.
-    #[arg(long, default_value_t = 0.06, value_name = "SHARE")]
-    pub warmup_ratio: f64,
-    /// Decoupled weight decay, never on biases and norms.
-    #[arg(long, default_value_t = 0.01, value_name = "RATE")]
-    pub weight_decay: f64,
-    /// Largest global gradient norm; 0 for no clipping.
-    #[arg(long, default_value_t = 1.0, value_name = "NORM")]
-    pub max_grad_norm: f64,
     /// Longest sequence in tokens; default: the task's own, else 128.
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
-    /// Dropout of the encoder and the head, instead of the model's own.
-    #[arg(long, value_name = "P")]
-    pub dropout: Option<f64>,
-    /// Seed of everything random.
-    #[arg(long, default_value_t = 42, value_name = "N")]
-    pub seed: u64,
-    /// Evaluate every N steps instead of every epoch.
-    #[arg(long, value_name = "N")]
-    pub evaluate_every: Option<usize>,
-    /// Stop after N evaluations without a better score.
-    #[arg(long, value_name = "N")]
-    pub patience: Option<usize>,
+    #[command(flatten)]
+    pub optimiser: OptimiserArgs,
     /// In every step, train without the method in a random number of leading layers (AdapterDrop).
     #[arg(long)]
     pub adapter_drop: bool,
-    /// Save a checkpoint every STEPS steps instead of every epoch.
-    #[arg(long, value_name = "STEPS")]
-    pub checkpoint_every: Option<usize>,
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,
@@ -298,12 +280,8 @@ pub struct ForwardArgs {
     /// the bottom.
     #[arg(long, value_name = "DIR")]
     pub adapter: Vec<PathBuf>,
-    /// How LoRAs in a stack follow one another.
-    #[arg(long, value_enum, default_value_t = StackedLoraChoice::Composed)]
-    pub stacked_lora: StackedLoraChoice,
-    /// How parallel adapters in a stack follow one another.
-    #[arg(long, value_enum, default_value_t = StackedParallelChoice::Sum)]
-    pub stacked_parallel: StackedParallelChoice,
+    #[command(flatten)]
+    pub stack_rules: StackArgs,
     /// Folder of an AdapterFusion of the adapters, which are then mixed instead of stacked.
     #[arg(long, value_name = "DIR", requires = "adapter")]
     pub fusion: Option<PathBuf>,
@@ -319,6 +297,32 @@ pub struct ForwardArgs {
     /// Written: `last_hidden_state`, and `pooler_output` and `logits` where there are any.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+/// How adapters in a stack follow one another.
+#[derive(Debug, Args)]
+pub struct StackArgs {
+    /// How LoRAs in a stack follow one another.
+    #[arg(long, value_enum, default_value_t = StackedLoraChoice::Composed)]
+    pub stacked_lora: StackedLoraChoice,
+    /// How parallel adapters in a stack follow one another.
+    #[arg(long, value_enum, default_value_t = StackedParallelChoice::Sum)]
+    pub stacked_parallel: StackedParallelChoice,
+}
+
+impl StackArgs {
+    pub fn rules(&self) -> StackRules {
+        StackRules {
+            lora: match self.stacked_lora {
+                StackedLoraChoice::Composed => StackedLora::Composed,
+                StackedLoraChoice::Sum => StackedLora::Sum,
+            },
+            parallel: match self.stacked_parallel {
+                StackedParallelChoice::Sum => StackedParallel::Sum,
+                StackedParallelChoice::Last => StackedParallel::Last,
+            },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

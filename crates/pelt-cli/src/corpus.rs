@@ -74,7 +74,7 @@ impl Corpus {
                 (texts, units(held_out, packing))
             }
             HeldOut::Share(0.0) => (texts, Vec::new()),
-            HeldOut::Share(share) => part(texts, share, args.seed)?,
+            HeldOut::Share(share) => part(texts, share, args.optimiser.seed)?,
         };
         Ok(Self {
             train,

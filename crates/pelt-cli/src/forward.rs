@@ -12,12 +12,10 @@ use pelt_encoder::{
     first_rows,
 };
 use pelt_hooks::{EncoderHooks, Hidden, PackedBatch, Packing, Pass, Sequence};
-use pelt_methods::{
-    Adapter, AdapterConfig, Fusion, Level, LoadedHead, StackRules, StackedLora, StackedParallel,
-};
+use pelt_methods::{Adapter, AdapterConfig, Fusion, Level, LoadedHead};
 use pelt_tensors::{HostIntTensor, HostTensor, TensorFiles, write_safetensors};
 
-use crate::args::{ForwardArgs, StackedLoraChoice, StackedParallelChoice};
+use crate::args::ForwardArgs;
 use crate::device::device;
 use crate::model::{self, Base};
 use crate::run_folder::{self, RUN_FILE};
@@ -215,6 +213,11 @@ fn load_levels(
                     "{}: the run trained the encoder itself, which cannot be combined with adapters",
                     folder.display()
                 );
+                ensure!(
+                    record.config.stack.is_none(),
+                    "{}: the run was trained on top of other adapters, which it brings with it, so it cannot be combined with more",
+                    folder.display()
+                );
                 let model = run_folder::load(folder, record, base, &args.model)?.model;
                 let level = Level {
                     name: "run".into(),
@@ -252,16 +255,7 @@ fn load_stack(
     base: &Base,
 ) -> Result<(Adapter, Option<Head>)> {
     let (levels, head) = load_levels(folders, args, base)?;
-    let rules = StackRules {
-        lora: match args.stacked_lora {
-            StackedLoraChoice::Composed => StackedLora::Composed,
-            StackedLoraChoice::Sum => StackedLora::Sum,
-        },
-        parallel: match args.stacked_parallel {
-            StackedParallelChoice::Sum => StackedParallel::Sum,
-            StackedParallelChoice::Last => StackedParallel::Last,
-        },
-    };
+    let rules = args.stack_rules.rules();
     let adapter = pelt_methods::stack(levels, rules, base.encoder.shape())?;
     Ok((adapter, head))
 }

@@ -8,8 +8,10 @@ mod device;
 mod evaluate;
 mod forward;
 mod inspect;
+mod levels;
 mod method;
 mod model;
+mod optimiser_args;
 mod output;
 mod predict;
 mod pretrain;
@@ -21,9 +23,10 @@ mod questions;
 mod rows;
 mod run_folder;
 mod source;
-mod start_adapter;
 mod tasks;
 mod train;
+mod trained_adapter;
+mod training;
 
 use clap::Parser;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use pelt_methods::AdapterConfig;
+use pelt_methods::{AdapterConfig, PartConfig};
 use serde::{Deserialize, Serialize};
 
 /// What a run trains besides the head.
@@ -47,6 +47,14 @@ impl Tuning {
             Self::Adapter(config) => config.clone(),
             Self::Full | Self::BitFit => AdapterConfig { parts: Vec::new() },
         }
+    }
+
+    /// Whether the adapter has a prompt.
+    pub fn has_prompt(&self) -> bool {
+        let parts = self.adapter().parts;
+        parts
+            .iter()
+            .any(|part| matches!(part, PartConfig::Prompt(_)))
     }
 
     /// Whether a parameter of the encoder is trained in the run's own copy.

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use pelt_data::TextPacking;
 
 use crate::args::HeadChoice;
+use crate::optimiser_args::OptimiserArgs;
 
 #[derive(Debug, Args)]
 pub struct PretrainArgs {
@@ -56,45 +57,14 @@ pub struct PretrainArgs {
     #[arg(long)]
     pub resume: bool,
 
-    /// Passes over the texts, each with other tokens masked.
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    pub epochs: usize,
-    /// Rows of a batch.
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    pub batch_size: usize,
-    /// Batches added up for one optimiser step.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub gradient_accumulation: usize,
     /// Largest learning rate.
     #[arg(long = "lr", default_value_t = 1e-4, value_name = "RATE")]
     pub learning_rate: f64,
-    /// Share of the steps in which the learning rate rises.
-    #[arg(long, default_value_t = 0.06, value_name = "SHARE")]
-    pub warmup_ratio: f64,
-    /// Decoupled weight decay, never on biases and norms.
-    #[arg(long, default_value_t = 0.01, value_name = "RATE")]
-    pub weight_decay: f64,
-    /// Largest global gradient norm; 0 for no clipping.
-    #[arg(long, default_value_t = 1.0, value_name = "NORM")]
-    pub max_grad_norm: f64,
     /// Longest row in tokens.
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub max_length: usize,
-    /// Dropout of the encoder, instead of the model's own.
-    #[arg(long, value_name = "P")]
-    pub dropout: Option<f64>,
-    /// Seed of everything random.
-    #[arg(long, default_value_t = 42, value_name = "N")]
-    pub seed: u64,
-    /// Measure perplexity every N steps instead of every epoch.
-    #[arg(long, value_name = "N")]
-    pub evaluate_every: Option<usize>,
-    /// Stop after N measurements without a smaller perplexity.
-    #[arg(long, value_name = "N")]
-    pub patience: Option<usize>,
-    /// Save a checkpoint every STEPS steps instead of every epoch.
-    #[arg(long, value_name = "STEPS")]
-    pub checkpoint_every: Option<usize>,
+    #[command(flatten)]
+    pub optimiser: OptimiserArgs,
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{EvaluateArgs, PromptLabelsChoice, TrainArgs};
 use crate::data;
+use crate::rows::WantedRows;
 use crate::run_folder::{QuestionSettings, Run, RunData, RunRecord, ScoredRows};
 use crate::source::{Prepared, PreparedSet, Reading, SetContent};
 
@@ -38,10 +39,7 @@ impl QuestionRows {
         ] {
             ensure!(value > 0, "{option} must be at least 1, but is 0");
         }
-        let read = |split: &String| -> Result<QuestionDataset> {
-            let root = data::task_root(&card, args.data.as_deref(), split)?;
-            Ok(read_questions(&root, &card, split)?)
-        };
+        let read = |split: &String| read_split(&card, args.data.as_deref(), split);
         let Some(split) = args.train_split.as_ref().or(card.train_split.as_ref()) else {
             bail!(
                 "the task {} has no training questions; it can only be evaluated",
@@ -81,19 +79,15 @@ impl QuestionRows {
 
     /// As for labelled rows.
     fn choose(&mut self, args: &TrainArgs) -> Result<()> {
-        let Some(count) = args.train_rows else {
-            return Ok(());
-        };
-        ensure!(count > 0, "--train-rows must be at least 1, but is 0");
-        let seed = args.data_seed.unwrap_or(args.seed);
-        let Some(held_out) = args.dev_rows else {
-            self.train = self.train.first_rows(count, seed);
-            return Ok(());
-        };
-        ensure!(held_out > 0, "--dev-rows must be at least 1, but is 0");
-        let (train, development) = self.train.hold_out(count, held_out, seed)?;
-        self.train = train;
-        self.test = self.validation.replace(development);
+        match WantedRows::from_args(args)? {
+            WantedRows::All => {}
+            WantedRows::First { count, seed } => self.train = self.train.first_rows(count, seed),
+            WantedRows::HoldOut { train, rest, seed } => {
+                let (train, development) = self.train.hold_out(train, rest, seed)?;
+                self.train = train;
+                self.test = self.validation.replace(development);
+            }
+        }
         Ok(())
     }
 
@@ -174,6 +168,11 @@ impl QuestionRows {
     }
 }
 
+fn read_split(card: &Card, data: Option<&Path>, split: &str) -> Result<QuestionDataset> {
+    let root = data::task_root(card, data, split)?;
+    Ok(read_questions(&root, card, split)?)
+}
+
 /// Windows whose every token is in the model's tables.
 fn cut(
     reading: &Reading<'_>,
@@ -227,10 +226,7 @@ pub fn read_sets(args: &EvaluateArgs) -> Result<Vec<QuestionDataset>> {
         Some(split) => vec![split.clone()],
         None => card.evaluation_splits.clone(),
     };
-    let read = |split: &String| -> Result<QuestionDataset> {
-        let root = data::task_root(&card, args.data.as_deref(), split)?;
-        Ok(read_questions(&root, &card, split)?)
-    };
+    let read = |split: &String| read_split(&card, args.data.as_deref(), split);
     ensure!(
         args.predictions.is_none() || splits.len() == 1,
         "--predictions is for one split; name it with --split"

@@ -9,6 +9,41 @@ use crate::data;
 use crate::run_folder::{RunData, ScoredRows};
 use crate::source::{Prepared, PreparedSet, Reading, SetContent};
 
+/// What --train-rows and --dev-rows ask for.
+pub enum WantedRows {
+    All,
+    /// The first rows of the shuffled ones.
+    First {
+        count: usize,
+        seed: u64,
+    },
+    /// The first rows of the shuffled ones to train on, and those after them to choose the best weights.
+    HoldOut {
+        train: usize,
+        rest: usize,
+        seed: u64,
+    },
+}
+
+impl WantedRows {
+    pub fn from_args(args: &TrainArgs) -> Result<Self> {
+        let Some(count) = args.train_rows else {
+            return Ok(Self::All);
+        };
+        ensure!(count > 0, "--train-rows must be at least 1, but is 0");
+        let seed = args.data_seed.unwrap_or(args.optimiser.seed);
+        let Some(rest) = args.dev_rows else {
+            return Ok(Self::First { count, seed });
+        };
+        ensure!(rest > 0, "--dev-rows must be at least 1, but is 0");
+        Ok(Self::HoldOut {
+            train: count,
+            rest,
+            seed,
+        })
+    }
+}
+
 /// Training and validation rows with their metrics.
 pub struct Rows {
     pub train: TextDataset,
@@ -81,19 +116,15 @@ impl Rows {
     /// Takes the rows that --train-rows and --dev-rows ask for. With the latter the development set is taken from the
     /// training set, and the original one is left for a test.
     fn choose(&mut self, args: &TrainArgs) -> Result<()> {
-        let Some(count) = args.train_rows else {
-            return Ok(());
-        };
-        ensure!(count > 0, "--train-rows must be at least 1, but is 0");
-        let seed = args.data_seed.unwrap_or(args.seed);
-        let Some(held_out) = args.dev_rows else {
-            self.train = self.train.first_rows(count, seed);
-            return Ok(());
-        };
-        ensure!(held_out > 0, "--dev-rows must be at least 1, but is 0");
-        let (train, development) = self.train.hold_out(count, held_out, seed)?;
-        self.train = train;
-        self.test = self.validation.replace(development);
+        match WantedRows::from_args(args)? {
+            WantedRows::All => {}
+            WantedRows::First { count, seed } => self.train = self.train.first_rows(count, seed),
+            WantedRows::HoldOut { train, rest, seed } => {
+                let (train, development) = self.train.hold_out(train, rest, seed)?;
+                self.train = train;
+                self.test = self.validation.replace(development);
+            }
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pelt_data::{AnswerRules, Target};
 use pelt_encoder::{EncoderError, Head, HeadConfig};
 use pelt_hooks::{ADAPTER, EncoderShape, NamedParam, load_named, values};
-use pelt_methods::{Adapter, ModelInfo};
+use pelt_methods::{Adapter, ModelInfo, trained_level};
 use pelt_metrics::Metric;
 use pelt_tensors::{HostTensor, TensorFiles, write_atomically, write_safetensors};
 use pelt_train::{CHECKPOINT_FILE, PeftModel, TrainConfig};
@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::device::device;
+use crate::levels::LevelsBelow;
 use crate::method::Tuning;
-use crate::model::Base;
+use crate::model::{Base, absolute};
 use crate::pretrain_folder::PRETRAIN_FILE;
 
 /// Marks a finished run; written last.
@@ -69,6 +70,18 @@ pub struct BaseModel {
     pub shape: EncoderShape,
 }
 
+impl BaseModel {
+    /// The base model in `folder`.
+    pub fn of(folder: &Path, base: &Base) -> Result<Self> {
+        Ok(Self {
+            path: absolute(folder)?,
+            fingerprint: base.checkpoint.fingerprint()?,
+            architecture: base.config().architecture.name().into(),
+            shape: *base.encoder.shape(),
+        })
+    }
+}
+
 /// The rows of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunData {
@@ -115,6 +128,9 @@ pub struct RunConfig {
     /// SHA-256 of the adapter's weights that the run went on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_adapter: Option<String>,
+    /// The frozen adapters that the run's own one was trained on top of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<LevelsBelow>,
 }
 
 /// How questions are read and answered.
@@ -244,11 +260,18 @@ fn remove_temporary_files(kind: &FolderKind, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What must be equal for a resumed run: everything but where the model lies and how often the state is saved.
+/// What must be equal for a resumed run: everything but where the model and the adapters below lie, and how often the state
+/// is saved.
 pub fn identity(mut config: Value) -> Map<String, Value> {
     let mut out = Map::new();
     if let Some(base) = config["base"].as_object_mut() {
         base.remove("path");
+    }
+    let levels = config.pointer_mut("/stack/levels");
+    for level in levels.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(level) = level.as_object_mut() {
+            level.remove("path");
+        }
     }
     if let Some(train) = config["train"].as_object_mut() {
         train.remove("checkpoint_every");
@@ -319,7 +342,8 @@ pub fn save(
         hidden_size: config.base.shape.hidden_size,
     };
     if let Tuning::Adapter(adapter) = &config.tuning {
-        pelt_methods::save(folder, ADAPTER_NAME, adapter, &model.method, &info)?;
+        let own = trained_level(&model.method);
+        pelt_methods::save(folder, ADAPTER_NAME, adapter, own, &info)?;
     }
     let tensors = host_tensors(&model.head.named_params(), &values(&model.head))?;
     let labels = crate::data::label_names(&config.target);
@@ -449,10 +473,15 @@ pub fn load(folder: &Path, record: RunRecord, base: &Base, model: &Path) -> Resu
     let device = device();
     let head = load_head(folder, config.head, base.config().shape.hidden_size)?;
     let method = match &config.tuning {
-        Tuning::Adapter(_) => {
+        Tuning::Adapter(method) => {
             let shape = base.encoder.shape();
             let frozen = |name: &str| base.checkpoint.tensor(name).ok().map(|t| t.values);
-            pelt_methods::load(folder, shape, &config.base.architecture, &device, &frozen)?.adapter
+            let architecture = &config.base.architecture;
+            let own = pelt_methods::load(folder, shape, architecture, &device, &frozen)?.adapter;
+            match &config.stack {
+                Some(below) => below.put_below(folder, method.clone(), own, base)?,
+                None => own,
+            }
         }
         Tuning::Full | Tuning::BitFit => {
             config
@@ -502,6 +531,7 @@ fn read_exactly(files: &TensorFiles, name: &str, shape: &[usize]) -> Result<Vec<
     Ok(tensor.values)
 }
 
-fn short(fingerprint: &str) -> &str {
+/// The beginning of a fingerprint, for messages.
+pub fn short(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
 }

@@ -120,11 +120,14 @@ impl Source {
         match self {
             Self::Rows(rows) => {
                 let outputs = rows.train.target.outputs();
-                model::head_config(config, args.head, outputs, args.dropout)
+                model::head_config(config, args.head, outputs, args.optimiser.dropout)
             }
-            Self::Questions(rows) => {
-                model::span_head_config(config, args.head, rows.prompt_labels, args.dropout)
-            }
+            Self::Questions(rows) => model::span_head_config(
+                config,
+                args.head,
+                rows.prompt_labels,
+                args.optimiser.dropout,
+            ),
         }
     }
 

@@ -4,30 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use burn::module::Module;
 use pelt_data::Card;
-use pelt_train::{AdapterDrop, EvaluateEvery, PeftModel, TrainConfig, Trainer, TrainingRows};
+use pelt_train::{AdapterDrop, PeftModel, TrainConfig, Trainer, TrainingRows};
 
 use crate::args::TrainArgs;
 use crate::device::device;
+use crate::levels::LevelsBelow;
 use crate::method::Tuning;
 use crate::model::{self, Base};
 use crate::output::print_line;
-use crate::progress::{Progress, duration};
+use crate::progress::duration;
 use crate::run_folder::{self, BaseModel, RUN_FOLDER, Results, RunConfig, ScoredRows, TestScores};
 use crate::source::{Reading, Source};
-use crate::start_adapter::StartAdapter;
+use crate::trained_adapter::TrainedAdapter;
+use crate::training::{self, Counts, Target, peak_memory_mib, scores};
 
 pub fn run(args: TrainArgs) -> Result<()> {
     let mut tuning = Tuning::from_args(&args.method, args.method_file.as_deref(), &args.settings)?;
-    let mut train_config = train_config(&args);
-    train_config.validate()?;
-    if let Some(p) = args.dropout {
-        ensure!(
-            (0.0..1.0).contains(&p),
-            "--dropout must be in [0, 1), but is {p}"
-        );
-    }
+    let mut train_config = train_config(&args)?;
     ensure!(
         !args.adapter_drop || !tuning.tunes_encoder(),
         "--adapter-drop leaves a method out of layers, but {} trains the encoder itself",
@@ -38,31 +32,52 @@ pub fn run(args: TrainArgs) -> Result<()> {
         "--init-adapter goes on with an adapter, but {} trains the encoder itself",
         args.method
     );
+    ensure!(
+        args.stack.is_empty() || !tuning.tunes_encoder(),
+        "--stack trains a new adapter on top of others, but {} trains the encoder itself",
+        args.method
+    );
     let source = Source::read(&args)?;
     let tokenizer = model::tokenizer(&args.model)?;
-    let base = Base::open(&args.model, args.dropout)?;
+    let base = Base::open(&args.model, args.optimiser.dropout)?;
     let shape = *base.encoder.shape();
     if args.max_length.is_none() && task_length(&args).is_some() {
         train_config.max_length = train_config.max_length.min(shape.max_positions);
     }
     let max_length = train_config.max_length;
-    ensure!(
-        max_length <= shape.max_positions,
-        "--max-length {max_length} is more than the {} positions of the model",
-        shape.max_positions
-    );
+    training::check_max_length(max_length, &shape)?;
 
     let training = device().autodiff();
-    let mut init_adapter = None;
-    let adapter = match &args.init_adapter {
-        Some(folder) => {
-            let found = StartAdapter::load(folder, &base, args.seed, &training)?;
-            tuning = Tuning::Adapter(found.config);
-            init_adapter = Some(found.fingerprint);
-            found.adapter
+    let below = match args.stack.as_slice() {
+        [] => None,
+        folders => {
+            let rules = args.stack_rules.rules();
+            Some(LevelsBelow::read(folders, rules, &args.out, &base)?)
         }
-        None => model::new_adapter(&tuning.adapter(), &base, &tokenizer, args.seed, &training)?,
     };
+    let mut init_adapter = None;
+    let mut adapter = match &args.init_adapter {
+        Some(folder) => {
+            let found = TrainedAdapter::to_go_on_from(folder, &base, &training)?;
+            // The new head's values follow.
+            training.seed(args.optimiser.seed);
+            tuning = Tuning::Adapter(found.level.config);
+            init_adapter = Some(found.fingerprint);
+            found.level.adapter
+        }
+        None => model::new_adapter(
+            &tuning.adapter(),
+            &base,
+            &tokenizer,
+            args.optimiser.seed,
+            &training,
+        )?,
+    };
+    let mut stack = None;
+    if let Some((below, levels)) = below {
+        adapter = below.put_loaded_below(levels, tuning.adapter(), adapter, &base)?;
+        stack = Some(below);
+    }
     base.encoder.check_length(max_length, &adapter)?;
     let head = source.head(&base, &args);
     let mut peft = PeftModel::new(
@@ -81,39 +96,39 @@ pub fn run(args: TrainArgs) -> Result<()> {
         max_length,
     })?;
     let (metrics, primary_metric) = source.metrics();
-    if args.checkpoint_every.is_none() {
+    if args.optimiser.checkpoint_every.is_none() {
         train_config.checkpoint_every =
             Some(train_config.steps_per_epoch(rows.train.sequences.len()));
     }
+    let unused_prompt = stack.is_some() && tuning.has_prompt();
     let config = RunConfig {
         tuning,
         head,
         target: source.target(),
         metrics: metrics.to_vec(),
         primary_metric,
-        base: BaseModel {
-            path: model::absolute(&args.model)?,
-            fingerprint: base.checkpoint.fingerprint()?,
-            architecture: base.config().architecture.name().into(),
-            shape,
-        },
+        base: BaseModel::of(&args.model, &base)?,
         data: source.describe(&args),
         train: train_config.clone(),
-        dropout: args.dropout,
+        dropout: args.optimiser.dropout,
         questions: source.settings(),
         init_adapter,
+        stack,
     };
-    run_folder::prepare(&RUN_FOLDER, &args.out, args.force, args.resume)?;
-    let identity = serde_json::to_string(&run_folder::identity(serde_json::to_value(&config)?))?;
-    if args.resume {
-        run_folder::check_started(&args.out, &config)?;
-    } else {
-        run_folder::write_started(&args.out, &config)?;
+    let target = Target {
+        kind: &RUN_FOLDER,
+        folder: &args.out,
+        force: args.force,
+        resume: args.resume,
+    };
+    let identity = target.start(&config)?;
+    let counts = Counts::of(&peft, &base);
+    eprintln!("{}", counts.describe());
+    if unused_prompt {
+        eprintln!(
+            "note: in a stack only the lowest adapter's prompt is used, so the new one's has no effect"
+        );
     }
-    let trainable: usize = peft.named_params().iter().map(|param| param.count()).sum();
-    let total = base.encoder.num_params();
-    let share = 100.0 * trainable as f64 / total as f64;
-    eprintln!("training {trainable} parameters ({share:.3} % of {total})");
     if let Some(note) = source.note() {
         eprintln!("note: {note}");
     }
@@ -130,23 +145,19 @@ pub fn run(args: TrainArgs) -> Result<()> {
         folder: &args.out,
         identity: &identity,
     };
-    // A run that was killed before its first checkpoint starts again from the beginning.
-    let resume = args.resume && args.out.join(pelt_train::CHECKPOINT_FILE).exists();
-    let mut progress = Progress::new();
-    let outcome = trainer.run(peft, resume, &mut progress)?;
-    drop(progress);
+    let outcome = target.train(&trainer, peft)?;
     let test = match &rows.test {
         Some(set) => Some(TestScores {
             on: set.on.clone(),
             values: set
-                .evaluate(&outcome.model, metrics, args.batch_size)?
+                .evaluate(&outcome.model, metrics, args.optimiser.batch_size)?
                 .values,
         }),
         None => None,
     };
     let results = Results {
-        trainable_parameters: trainable,
-        base_parameters: total,
+        trainable_parameters: counts.trained,
+        base_parameters: counts.base,
         steps: outcome.steps,
         best_step: outcome.best_step,
         best: outcome.best_values.clone(),
@@ -169,22 +180,18 @@ pub fn run(args: TrainArgs) -> Result<()> {
         results.best_step,
         match &results.best_on {
             None => "no validation rows".into(),
-            Some(on) => scores(on, &results.best),
+            Some(on) => scores_on(on, &results.best),
         }
     ))?;
     if let Some(test) = &results.test {
-        print_line(format!("test: {}", scores(&test.on, &test.values)))?;
+        print_line(format!("test: {}", scores_on(&test.on, &test.values)))?;
     }
     print_line(format!("run: {}", args.out.display()))
 }
 
 /// `accuracy 0.8333  loss 0.4017 on mrpc validation, 408 rows`.
-fn scores(on: &ScoredRows, values: &BTreeMap<String, f64>) -> String {
-    let values: Vec<String> = values
-        .iter()
-        .map(|(name, value)| format!("{name} {value:.4}"))
-        .collect();
-    format!("{} on {}, {} rows", values.join("  "), on.set, on.rows)
+fn scores_on(on: &ScoredRows, values: &BTreeMap<String, f64>) -> String {
+    format!("{} on {}, {} rows", scores(values), on.set, on.rows)
 }
 
 /// The longest sequence that the task's card asks for.
@@ -192,36 +199,14 @@ fn task_length(args: &TrainArgs) -> Option<usize> {
     Card::builtin(args.task.as_deref()?)?.max_length
 }
 
-fn train_config(args: &TrainArgs) -> TrainConfig {
-    TrainConfig {
-        epochs: args.epochs,
-        batch_size: args.batch_size,
-        gradient_accumulation: args.gradient_accumulation,
-        learning_rate: args.learning_rate,
-        warmup_ratio: args.warmup_ratio,
-        weight_decay: args.weight_decay,
-        max_grad_norm: args.max_grad_norm,
-        seed: args.seed,
-        max_length: args
-            .max_length
-            .or_else(|| task_length(args))
-            .unwrap_or(TrainConfig::default().max_length),
-        evaluate_every: args
-            .evaluate_every
-            .map_or(EvaluateEvery::Epoch, EvaluateEvery::Steps),
-        patience: args.patience,
-        checkpoint_every: args.checkpoint_every,
-        adapter_drop: match args.adapter_drop {
-            true => AdapterDrop::Robust,
-            false => AdapterDrop::Off,
-        },
+fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
+    let max_length = args.max_length.or_else(|| task_length(args));
+    let max_length = max_length.unwrap_or(TrainConfig::default().max_length);
+    let mut config = args
+        .optimiser
+        .train_config(args.learning_rate, max_length)?;
+    if args.adapter_drop {
+        config.adapter_drop = AdapterDrop::Robust;
     }
-}
-
-/// The largest resident set of this process so far, where the system tells.
-pub fn peak_memory_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024)
+    Ok(config)
 }

@@ -4,9 +4,6 @@
 
 mod common;
 
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
 use common::{SMALL_UNION, Scene, labelled};
 
 const TRAIN: &str = "train --train-file train.tsv --validation-file dev.tsv --epochs 1 --batch-size 8 --max-length 32";
@@ -164,19 +161,8 @@ fn a_pretraining_that_was_killed_ends_the_same() {
     let options = "--epochs 15 --gradient-accumulation 2 --method bitfit";
     scene.succeeds(&pretrain(&format!("{options} --out calm")));
     let killed = pretrain(&format!("{options} --checkpoint-every 7 --out run"));
-    let mut process = scene.process(&killed);
-    let mut child = process
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    while !scene.path("run/checkpoint.safetensors").exists() {
-        assert!(started.elapsed() < Duration::from_secs(100));
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let checkpoint = scene.path("run/checkpoint.safetensors");
+    scene.kill_when(&killed, || checkpoint.exists());
     assert!(!scene.path("run/pretrain.json").exists());
     scene.refuses(
         &format!("{killed} --resume --lr 1e-3"),

@@ -4,9 +4,6 @@
 
 mod common;
 
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
 use common::{SMALL_UNION, Scene, labelled};
 use serde_json::Value;
 
@@ -27,28 +24,9 @@ fn train(options: &str) -> String {
     )
 }
 
-/// Starts the program and kills it (`SIGKILL`) as soon as `reached` holds, which must be before it ends.
+/// Kills a run as soon as `reached` holds.
 fn kill_when(scene: &Scene, arguments: &str, reached: impl Fn() -> bool) {
-    let mut process = scene.process(arguments);
-    let mut child = process
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    while !reached() {
-        assert!(
-            started.elapsed() < Duration::from_secs(100),
-            "{arguments}: it never came so far"
-        );
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "{arguments}: it ended before it could be killed"
-        );
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    scene.kill_when(arguments, reached);
     assert!(scene.path("run/started.json").exists() && !scene.path("run/run.json").exists());
 }
 

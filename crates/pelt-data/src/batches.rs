@@ -3,6 +3,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::DataError;
+
 /// The rows `0..rows` in the order of one epoch.
 ///
 /// The order depends on the arguments alone: not on the machine, the number of threads or the versions of libraries.
@@ -28,6 +30,30 @@ pub fn first_rows(rows: usize, count: usize, seed: u64) -> Vec<usize> {
     let mut order = shuffled_order(rows, seed, 0);
     order.truncate(count);
     order
+}
+
+/// The first `train` of the shuffled rows `0..rows` of a data set, and the `held_out` rows after them.
+///
+/// # Errors
+/// There are fewer rows than that; `name` is that of the data set.
+pub(crate) fn hold_out(
+    name: String,
+    rows: usize,
+    [train, held_out]: [usize; 2],
+    seed: u64,
+) -> Result<(Vec<usize>, Vec<usize>), DataError> {
+    let wanted = train.saturating_add(held_out);
+    if wanted > rows {
+        return Err(DataError::TooFewRows { name, rows, wanted });
+    }
+    let mut chosen = first_rows(rows, wanted, seed);
+    let rest = chosen.split_off(train);
+    Ok((chosen, rest))
+}
+
+/// The name of the split that rows held out of `split` make up; a user's file has no split's name.
+pub(crate) fn held_out_split(split: &str) -> String {
+    format!("{split} (held out)").trim_start().to_owned()
 }
 
 /// A generator for one epoch: seed and epoch fill different parts of ChaCha's key, each through SplitMix64, so that

@@ -69,19 +69,11 @@ impl TextDataset {
         held_out: usize,
         seed: u64,
     ) -> Result<(Self, Self), DataError> {
-        let rows = self.rows.len();
-        let wanted = train.saturating_add(held_out);
-        if wanted > rows {
-            return Err(DataError::TooFewRows {
-                name: self.display_name(),
-                rows,
-                wanted,
-            });
-        }
-        let order = batches::first_rows(rows, wanted, seed);
-        let mut rest = self.select(&order[train..]);
-        rest.split = format!("{} (held out)", self.split).trim_start().to_owned();
-        Ok((self.select(&order[..train]), rest))
+        let name = self.display_name();
+        let (train, rest) = batches::hold_out(name, self.rows.len(), [train, held_out], seed)?;
+        let mut rest = self.select(&rest);
+        rest.split = batches::held_out_split(&self.split);
+        Ok((self.select(&train), rest))
     }
 
     fn select(&self, rows: &[usize]) -> Self {

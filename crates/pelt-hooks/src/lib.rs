@@ -13,6 +13,7 @@ mod init;
 mod packing;
 mod params;
 mod pass;
+mod settings;
 mod shape;
 
 pub use batch::{PackedBatch, Sequence};
@@ -29,4 +30,5 @@ pub use params::{
     ADAPTER, NamedParam, ParamGradients, ParamValues, gradients, load, load_named, values,
 };
 pub use pass::Pass;
+pub use settings::{Init, check_alpha, check_dropout, check_leave_out, check_some_layer_left};
 pub use shape::EncoderShape;

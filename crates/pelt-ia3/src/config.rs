@@ -1,7 +1,10 @@
 //! What to scale, and how.
 
 use burn::tensor::Device;
-use pelt_hooks::{ConfigError, EncoderShape, GateBias, Projection, ProjectionSite};
+use pelt_hooks::{
+    ConfigError, EncoderShape, Init, Projection, ProjectionSite, check_alpha, check_leave_out,
+    check_some_layer_left,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Ia3, Ia3Site, Side};
@@ -32,17 +35,6 @@ pub enum Ia3Target {
     /// `pooler.dense` (PEFT's `dense` reaches it; AdapterHub cannot).
     #[serde(rename = "pooler")]
     Pooler,
-}
-
-/// Whose initial values the gates take, where public implementations of UniPELT differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Init {
-    /// AdapterHub: gate bias uniform in `±1/sqrt(in)`.
-    #[default]
-    Library,
-    /// As the code released with the UniPELT paper starts LoRA's gates: gate bias zero.
-    Original,
 }
 
 /// Settings of [`Ia3`]. The defaults are AdapterHub's; PEFT's are [`peft`](Self::peft).
@@ -117,17 +109,10 @@ impl Ia3Config {
             let expected = "without `pooler` for an encoder that has none".into();
             return error("targets", expected, "`pooler`".into());
         }
-        if !self.alpha.is_finite() || self.alpha <= 0.0 {
-            return error("alpha", "a number above 0".into(), self.alpha.to_string());
-        }
-        if let Some(layer) = self.leave_out.iter().find(|layer| **layer >= shape.layers) {
-            let expected = format!("a list of layers below {}", shape.layers);
-            return error("leave_out", expected, layer.to_string());
-        }
-        let all_left_out = (0..shape.layers).all(|layer| self.leave_out.contains(&layer));
-        if all_left_out && !self.targets.contains(&Ia3Target::Pooler) {
-            let expected = "a list that leaves at least one layer adapted".into();
-            return error("leave_out", expected, "every layer".into());
+        check_alpha(METHOD, self.alpha)?;
+        check_leave_out(METHOD, &self.leave_out, shape)?;
+        if !self.targets.contains(&Ia3Target::Pooler) {
+            check_some_layer_left(METHOD, &self.leave_out, shape)?;
         }
         Ok(())
     }
@@ -159,13 +144,6 @@ impl Ia3Config {
             push(ProjectionSite::Pooler, &Ia3Target::Pooler);
         }
         Ok(Ia3 { sites })
-    }
-
-    pub(crate) fn gate_bias(&self) -> GateBias {
-        match self.init {
-            Init::Library => GateBias::Uniform,
-            Init::Original => GateBias::Zero,
-        }
     }
 }
 

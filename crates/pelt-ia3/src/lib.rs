@@ -7,6 +7,6 @@ mod config;
 mod ia3;
 mod site;
 
-pub use config::{Ia3Config, Ia3Target, Init};
+pub use config::{Ia3Config, Ia3Target};
 pub use ia3::Ia3;
 pub use site::{Ia3Site, Side};

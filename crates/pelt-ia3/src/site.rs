@@ -52,7 +52,7 @@ impl Ia3Site {
             Side::Output => outputs,
             Side::Input => inputs,
         };
-        let gate = || Gate::new(inputs, 1, config.gate_bias(), device);
+        let gate = || Gate::new(inputs, 1, config.init.gate_bias(), device);
         Self {
             factor: constant([width], 1.0, device),
             gate: config.use_gating.then(gate),

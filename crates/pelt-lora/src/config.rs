@@ -1,7 +1,10 @@
 //! What to adapt, and how.
 
 use burn::tensor::Device;
-use pelt_hooks::{ConfigError, EncoderShape, GateBias};
+use pelt_hooks::{
+    ConfigError, EncoderShape, Init, check_alpha, check_dropout, check_leave_out,
+    check_some_layer_left,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Lora, LoraLayer, LoraSite};
@@ -40,17 +43,6 @@ pub enum InitWeights {
     /// A uniform in `±1/sqrt(in)`, B zero: a new LoRA changes nothing.
     #[default]
     Lora,
-}
-
-/// Whose initial values the gates take, where the two public implementations of UniPELT differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Init {
-    /// AdapterHub: gate bias uniform in `±1/sqrt(in)`.
-    #[default]
-    Library,
-    /// The code released with the UniPELT paper: gate bias zero.
-    Original,
 }
 
 /// Settings of [`Lora`]; the names are AdapterHub's where it has the setting.
@@ -121,17 +113,9 @@ impl LoraConfig {
             let expected = format!("from 1 to the hidden size {}", shape.hidden_size);
             return error("r", expected, self.r.to_string());
         }
-        if !self.alpha.is_finite() || self.alpha <= 0.0 {
-            return error("alpha", "a number above 0".into(), self.alpha.to_string());
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            let expected = "at least 0 and below 1".into();
-            return error("dropout", expected, self.dropout.to_string());
-        }
-        if let Some(layer) = self.leave_out.iter().find(|layer| **layer >= shape.layers) {
-            let expected = format!("a list of layers below {}", shape.layers);
-            return error("leave_out", expected, layer.to_string());
-        }
+        check_alpha(METHOD, self.alpha)?;
+        check_dropout(METHOD, self.dropout)?;
+        check_leave_out(METHOD, &self.leave_out, shape)?;
         if self.pooler_lora && !shape.pooler {
             let expected = "false for an encoder without a pooler".into();
             return error("pooler_lora", expected, "true".into());
@@ -144,10 +128,8 @@ impl LoraConfig {
             let expected = "not empty when no other projection is adapted".into();
             return error("attn_matrices", expected, "[]".into());
         }
-        let all_left_out = (0..shape.layers).all(|layer| self.leave_out.contains(&layer));
-        if in_layers && all_left_out && !self.pooler_lora {
-            let expected = "a list that leaves at least one layer adapted".into();
-            return error("leave_out", expected, "every layer".into());
+        if in_layers && !self.pooler_lora {
+            check_some_layer_left(METHOD, &self.leave_out, shape)?;
         }
         if self.use_gating && self.bias != LoraBias::None {
             let expected = "`none` together with use_gating".into();
@@ -190,13 +172,6 @@ impl LoraConfig {
             (true, _) => 1.0,
             (false, true) => self.alpha / (self.r as f64).sqrt(),
             (false, false) => self.alpha / self.r as f64,
-        }
-    }
-
-    pub(crate) fn gate_bias(&self) -> GateBias {
-        match self.init {
-            Init::Library => GateBias::Uniform,
-            Init::Original => GateBias::Zero,
         }
     }
 }

@@ -9,7 +9,7 @@ mod lora;
 mod low_rank;
 mod site;
 
-pub use config::{AttnMatrix, Init, InitWeights, LoraBias, LoraConfig};
+pub use config::{AttnMatrix, InitWeights, LoraBias, LoraConfig};
 pub use error::MergeError;
 pub use lora::{Lora, LoraLayer};
 pub use low_rank::LowRank;

@@ -27,7 +27,7 @@ pub struct LoraSite {
 impl LoraSite {
     /// Parameters for a projection from `inputs` to `outputs`; `config` is taken as valid.
     pub fn new(config: &LoraConfig, inputs: usize, outputs: usize, device: &Device) -> Self {
-        let gate = || Gate::new(inputs, 1, config.gate_bias(), device);
+        let gate = || Gate::new(inputs, 1, config.init.gate_bias(), device);
         let bias = config.bias == LoraBias::LoraOnly;
         Self {
             low_rank: LowRank::new(inputs, outputs, config.r, config.scale(), device),

@@ -6,10 +6,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use pelt_hooks::{
-    EncoderHooks, EncoderShape, Gate, GateBias, Hidden, Method, Packing, Pass, Projection,
+    EncoderHooks, EncoderShape, Gate, GateBias, Hidden, Init, Method, Packing, Pass, Projection,
     ProjectionChange, ProjectionDelta, ProjectionSite, SiteInput,
 };
-use pelt_lora::{AttnMatrix, Init, Lora, LoraBias, LoraConfig, MergeError};
+use pelt_lora::{AttnMatrix, Lora, LoraBias, LoraConfig, MergeError};
 
 const TINY: EncoderShape = EncoderShape {
     layers: 2,

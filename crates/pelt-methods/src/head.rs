@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pelt_tensors::{HostTensor, TensorFiles, write_atomically, write_safetensors};
+use pelt_tensors::{HostTensor, TensorFiles};
 use serde_json::{Map, Value, json};
 
+use crate::adapterhub::write_both;
 use crate::format::read_json;
 use crate::{MethodError, ModelInfo};
 
@@ -134,19 +135,12 @@ pub fn save_head(
             .map(|i| (format!("LABEL_{i}"), i.into()))
             .collect(),
     };
-    let mut config = json!({
-        "hidden_size": model.hidden_size,
-        "model_class": match flexible {
-            true => model.flexible_class(),
-            false => model.model_class.clone(),
-        },
-        "model_name": model.model_name,
-        "model_type": model.model_type,
-        "version": crate::adapterhub::VERSION,
-    });
+    let mut config = model.describe(name);
+    if flexible {
+        config["model_class"] = model.flexible_class().into();
+    }
     match flexible {
         true if is_flexible_masked_lm(tensors) => {
-            config["name"] = name.into();
             config["config"] = json!({
                 "activation_function": "gelu",
                 "bias": true,
@@ -160,7 +154,6 @@ pub fn save_head(
             });
         }
         true if !tensors.keys().any(|name| name.ends_with(".4.weight")) => {
-            config["name"] = name.into();
             config["config"] = json!({
                 "activation_function": "tanh",
                 "dropout_prob": null,
@@ -171,7 +164,6 @@ pub fn save_head(
             });
         }
         true => {
-            config["name"] = name.into();
             config["config"] = json!({
                 "activation_function": "tanh",
                 "bias": true,
@@ -191,9 +183,6 @@ pub fn save_head(
         }
     }
     let path = folder.join("head_config.json");
-    let text = format!("{config:#}");
-    write_atomically(&path, text.as_bytes())?;
-    let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-    write_safetensors(&folder.join("model_head.safetensors"), tensors, &metadata)?;
-    Ok(())
+    let file = folder.join("model_head.safetensors");
+    write_both(&file, tensors, &path, &config)
 }

@@ -25,4 +25,4 @@ pub use pelt_prompt::PromptConfig;
 pub use pelt_unipelt::{StackRules, StackedLora, StackedParallel};
 pub use preset::{Preset, presets};
 pub use registry::{Adapter, AnyMethod, PartConfig};
-pub use stack::{Level, StackConfig, stack};
+pub use stack::{Level, StackConfig, stack, stack_on, trained_level};

@@ -110,6 +110,44 @@ pub fn stack(
     rules: StackRules,
     shape: &EncoderShape,
 ) -> Result<Adapter, MethodError> {
+    alone(build(levels, rules, shape)?)
+}
+
+/// Puts an adapter that is to be trained on top of trained ones, the first one at the bottom, which stay as they are: see
+/// [`Stack::training_the_last`].
+///
+/// # Errors
+/// As [`stack`].
+pub fn stack_on(
+    mut below: Vec<Level>,
+    top: Level,
+    rules: StackRules,
+    shape: &EncoderShape,
+) -> Result<Adapter, MethodError> {
+    below.push(top);
+    alone(build(below, rules, shape)?.training_the_last())
+}
+
+/// What is trained of an adapter: the level on top of frozen ones, or else all of it.
+pub fn trained_level(adapter: &Adapter) -> &Adapter {
+    match adapter.parts.as_slice() {
+        [AnyMethod::Stack(stack)] if !stack.frozen_levels().is_empty() => {
+            stack.levels.last().unwrap_or(adapter)
+        }
+        _ => adapter,
+    }
+}
+
+fn alone(stack: Stack<Adapter>) -> Result<Adapter, MethodError> {
+    Adapter::new(vec![AnyMethod::Stack(stack)])
+        .map_err(|error| MethodError::Union(error.to_string()))
+}
+
+fn build(
+    levels: Vec<Level>,
+    rules: StackRules,
+    shape: &EncoderShape,
+) -> Result<Stack<Adapter>, MethodError> {
     let config = StackConfig {
         lora: rules.lora,
         parallel: rules.parallel,
@@ -124,10 +162,7 @@ pub fn stack(
         let name = name.into_iter().find(|name| !taken(name));
         named.push((name.unwrap_or_default(), level.adapter));
     }
-    let stack = Stack::new(named, rules);
-    let stack = stack.map_err(|error| MethodError::Union(error.to_string()))?;
-    Adapter::new(vec![AnyMethod::Stack(stack)])
-        .map_err(|error| MethodError::Union(error.to_string()))
+    Stack::new(named, rules).map_err(|error| MethodError::Union(error.to_string()))
 }
 
 #[cfg(test)]
@@ -206,16 +241,43 @@ mod tests {
         assert!(refusal(broken).contains("lora: r must be"));
     }
 
+    fn loaded(preset: &str, device: &Device) -> Level {
+        let config = level(preset);
+        Level {
+            name: "default".into(),
+            adapter: config.init(&SHAPE, device, &|_| None).unwrap(),
+            config,
+        }
+    }
+
+    #[test]
+    fn only_the_level_on_top_of_frozen_ones_is_trained() {
+        let device = Device::flex().autodiff();
+        let below = vec![loaded("seq_bn", &device), loaded("lora", &device)];
+        let top = loaded("seq_bn", &device);
+        let count = top.adapter.named_params().len();
+        let adapter = stack_on(below, top, StackRules::default(), &SHAPE).unwrap();
+        let params = adapter.named_params();
+        assert_eq!(params.len(), count);
+        for param in &params {
+            assert!(param.name.contains("adapters.default_3."), "{}", param.name);
+        }
+        let ids = |params: Vec<pelt_hooks::NamedParam>| {
+            params.into_iter().map(|param| param.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(trained_level(&adapter).named_params()), ids(params));
+
+        let all = vec![loaded("lora", &device), loaded("seq_bn", &device)];
+        let all = stack(all, StackRules::default(), &SHAPE).unwrap();
+        assert_eq!(
+            trained_level(&all).named_params().len(),
+            all.named_params().len()
+        );
+    }
+
     #[test]
     fn levels_of_one_name_are_told_apart() {
-        let level = || {
-            let config = level("lora");
-            Level {
-                name: "default".into(),
-                adapter: config.init(&SHAPE, &Device::flex(), &|_| None).unwrap(),
-                config,
-            }
-        };
+        let level = || loaded("lora", &Device::flex());
         let adapter = stack(
             vec![level(), level(), level()],
             StackRules::default(),

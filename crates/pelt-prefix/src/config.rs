@@ -1,7 +1,7 @@
 //! How many rows, and how they are made.
 
 use burn::tensor::Device;
-use pelt_hooks::{ConfigError, EncoderShape, Gate, GateBias};
+use pelt_hooks::{ConfigError, EncoderShape, Gate, Init, check_dropout, check_leave_out};
 use serde::{Deserialize, Serialize};
 
 use crate::{NonLinearity, Prefix, PrefixTable};
@@ -10,17 +10,6 @@ const METHOD: &str = "prefix";
 
 /// The widest network that is accepted; a larger number in a file is taken for damage rather than for a wish.
 const WIDEST_NETWORK: usize = 16_384;
-
-/// Whose initial values are taken, where the two public implementations of UniPELT differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Init {
-    /// AdapterHub: embedding and flat table N(0, 1), linear layers and gate biases uniform in `±1/sqrt(fan-in)`.
-    #[default]
-    Library,
-    /// The code released with the UniPELT paper: everything N(0, 0.02²), biases zero.
-    Original,
-}
 
 /// Settings of [`Prefix`]; the names are AdapterHub's where it has the setting.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,7 +29,9 @@ pub struct PrefixConfig {
     pub use_gating: bool,
     /// Whether keys and values share that gate. Default true.
     pub shared_gating: bool,
-    /// How parameters start. Default `library`.
+    /// How parameters start, where the two public implementations of UniPELT differ. `library`, the default: embedding and
+    /// flat table N(0, 1), linear layers and gate biases uniform in `±1/sqrt(fan-in)`. `original`: everything
+    /// N(0, 0.02²), biases zero.
     pub init: Init,
     /// Whether positions of real tokens are moved up by `prefix_length`, as PEFT does. Default false.
     pub shift_positions: bool,
@@ -90,14 +81,8 @@ impl PrefixConfig {
                 self.bottleneck_size.to_string(),
             );
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            let expected = "at least 0 and below 1".into();
-            return error("dropout", expected, self.dropout.to_string());
-        }
-        if let Some(layer) = self.leave_out.iter().find(|layer| **layer >= shape.layers) {
-            let expected = format!("a list of layers below {}", shape.layers);
-            return error("leave_out", expected, layer.to_string());
-        }
+        check_dropout(METHOD, self.dropout)?;
+        check_leave_out(METHOD, &self.leave_out, shape)?;
         if self.slots(shape).iter().all(Option::is_none) {
             let expected = "a list that leaves at least one layer a prefix".into();
             return error("leave_out", expected, "every layer".into());
@@ -115,10 +100,7 @@ impl PrefixConfig {
         let slots = self.slots(shape);
         let columns = 2 * width * slots.iter().flatten().count();
         let table = PrefixTable::new(self, width, columns, device);
-        let bias = match self.init {
-            Init::Library => GateBias::Uniform,
-            Init::Original => GateBias::Zero,
-        };
+        let bias = self.init.gate_bias();
         let gate_columns = if self.shared_gating { 1 } else { 2 };
         let gate =
             |slot: &Option<usize>| slot.map(|_| Gate::new(width, gate_columns, bias, device));

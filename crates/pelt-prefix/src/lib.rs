@@ -8,7 +8,7 @@ mod non_linearity;
 mod prefix;
 mod table;
 
-pub use config::{Init, PrefixConfig};
+pub use config::PrefixConfig;
 pub use non_linearity::NonLinearity;
 pub use prefix::Prefix;
 pub use table::{PrefixNetwork, PrefixTable};

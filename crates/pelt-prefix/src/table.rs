@@ -2,10 +2,10 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Device, Tensor};
-use pelt_hooks::{ADAPTER, NamedParam, constant, normal, uniform};
+use pelt_hooks::{ADAPTER, Init, NamedParam, constant, normal, uniform};
 use pelt_ops::Linear;
 
-use crate::{Init, NonLinearity, PrefixConfig};
+use crate::{NonLinearity, PrefixConfig};
 
 /// Gives a table `[prefix_length, columns]`, whose columns hold the key and value rows of all layers.
 // A method has one table, so the unused bytes of the small variant cost nothing.

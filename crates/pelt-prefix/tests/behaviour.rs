@@ -5,9 +5,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use pelt_hooks::{EncoderHooks, EncoderShape, Gate, Hidden, KeyValue, Method, Packing, Pass};
+use pelt_hooks::{EncoderHooks, EncoderShape, Gate, Hidden, Init, KeyValue, Method, Packing, Pass};
 use pelt_ops::{AttentionLayout, attention};
-use pelt_prefix::{Init, Prefix, PrefixConfig, PrefixTable};
+use pelt_prefix::{Prefix, PrefixConfig, PrefixTable};
 
 const TINY: EncoderShape = EncoderShape {
     layers: 3,

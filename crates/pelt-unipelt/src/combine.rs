@@ -9,7 +9,13 @@ use pelt_hooks::{
 /// Parts that act side by side, each independently of the others.
 pub(crate) struct Parts<'a>(pub(crate) Vec<&'a dyn EncoderHooks>);
 
-impl Parts<'_> {
+impl<'a> Parts<'a> {
+    /// Methods of one type as parts.
+    pub(crate) fn of<M: EncoderHooks>(methods: &'a [M]) -> Self {
+        let parts = methods.iter().map(|method| method as &dyn EncoderHooks);
+        Self(parts.collect())
+    }
+
     fn sum(&self, ask: impl Fn(&dyn EncoderHooks) -> Option<Tensor<2>>) -> Option<Tensor<2>> {
         let contributions = self.0.iter().filter_map(|part| ask(*part));
         contributions.reduce(|sum, value| sum + value)

@@ -64,8 +64,8 @@ impl UniPeltConfig {
     /// The same with the initial values of the code that was released with the UniPELT paper: smaller prefixes, and
     /// gates whose biases start at zero.
     pub fn original(mut self) -> Self {
-        self.prefix.init = pelt_prefix::Init::Original;
-        self.lora.init = pelt_lora::Init::Original;
+        self.prefix.init = pelt_hooks::Init::Original;
+        self.lora.init = pelt_hooks::Init::Original;
         self
     }
 
@@ -178,8 +178,8 @@ mod tests {
     #[test]
     fn the_original_start_is_set_in_all_parts_that_differ() {
         let config = UniPeltConfig::with_prompt().original();
-        assert_eq!(config.prefix.init, pelt_prefix::Init::Original);
-        assert_eq!(config.lora.init, pelt_lora::Init::Original);
+        assert_eq!(config.prefix.init, pelt_hooks::Init::Original);
+        assert_eq!(config.lora.init, pelt_hooks::Init::Original);
         assert!(config.prompt.is_some());
     }
 }

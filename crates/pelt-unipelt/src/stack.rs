@@ -9,6 +9,7 @@ use pelt_hooks::{
 use serde::{Deserialize, Serialize};
 
 use crate::StackError;
+use crate::combine::Parts;
 
 /// How low-rank updates of one projection follow one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -57,6 +58,9 @@ pub struct Stack<M: Module> {
     names: Vec<String>,
     #[module(skip)]
     rules: StackRules,
+    /// So many levels, the lowest ones, are not trained.
+    #[module(skip)]
+    frozen: usize,
 }
 
 impl<M: Method> Stack<M> {
@@ -79,12 +83,33 @@ impl<M: Method> Stack<M> {
             levels,
             names,
             rules,
+            frozen: 0,
         })
+    }
+
+    /// The same with all levels but the last one frozen: their values build no graph, so they get no gradients and never
+    /// change, and they are not among the [`named_params`](Method::named_params).
+    pub fn training_the_last(mut self) -> Self {
+        self.frozen = self.levels.len() - 1;
+        for level in &mut self.levels[..self.frozen] {
+            *level = level.valid();
+        }
+        self
+    }
+
+    /// The levels that are frozen, the lowest first.
+    pub fn frozen_levels(&self) -> &[M] {
+        &self.levels[..self.frozen]
     }
 
     /// Every level with its name, the lowest first.
     pub fn named_levels(&self) -> impl Iterator<Item = (&str, &M)> {
         self.names.iter().map(String::as_str).zip(&self.levels)
+    }
+
+    /// The levels as parts of a union, for all that the order of levels does not matter to.
+    fn parts(&self) -> Parts<'_> {
+        Parts::of(&self.levels)
     }
 }
 
@@ -101,31 +126,19 @@ impl<M: Method> EncoderHooks for Stack<M> {
     }
 
     fn position_shift(&self) -> usize {
-        self.levels.iter().map(|level| level.position_shift()).sum()
+        self.parts().position_shift()
     }
 
     fn input_scale(&self, site: ProjectionSite) -> Option<Tensor<1>> {
-        let scales = self
-            .levels
-            .iter()
-            .filter_map(|level| level.input_scale(site));
-        scales.reduce(|product, scale| product * scale)
+        self.parts().input_scale(site)
     }
 
     fn projection_reads(&self, site: ProjectionSite) -> Reads {
-        let mut reads = self.levels.iter().map(|level| level.projection_reads(site));
-        match reads.any(|reads| reads == Reads::Output) {
-            true => Reads::Output,
-            false => Reads::Input,
-        }
+        self.parts().projection_reads(site)
     }
 
     fn sublayer_reads(&self, site: SublayerSite) -> Reads {
-        let mut reads = self.levels.iter().map(|level| level.sublayer_reads(site));
-        match reads.any(|reads| reads == Reads::Input) {
-            true => Reads::Input,
-            false => Reads::Output,
-        }
+        self.parts().sublayer_reads(site)
     }
 
     fn projection(
@@ -171,10 +184,7 @@ impl<M: Method> EncoderHooks for Stack<M> {
     }
 
     fn prefix(&self, layer: usize, input: &Hidden, pass: &Pass) -> Vec<KeyValue> {
-        let levels = self.levels.iter();
-        levels
-            .flat_map(|level| level.prefix(layer, input, pass))
-            .collect()
+        self.parts().prefix(layer, input, pass)
     }
 
     fn sublayer(
@@ -209,14 +219,14 @@ impl<M: Method> EncoderHooks for Stack<M> {
     }
 
     fn needs_all_rows(&self, layer: usize) -> bool {
-        self.levels.iter().any(|level| level.needs_all_rows(layer))
+        self.parts().needs_all_rows(layer)
     }
 }
 
 impl<M: Method> Method for Stack<M> {
     fn named_params(&self) -> Vec<NamedParam> {
         let mut params = Vec::new();
-        for (name, level) in self.named_levels() {
+        for (name, level) in self.named_levels().skip(self.frozen) {
             params.extend(level.named_params().into_iter().map(|param| NamedParam {
                 name: param.name.replace(ADAPTER, name),
                 ..param

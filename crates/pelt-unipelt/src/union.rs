@@ -43,12 +43,7 @@ impl<M: Method> Union<M> {
     }
 
     fn parts(&self) -> Parts<'_> {
-        Parts(
-            self.parts
-                .iter()
-                .map(|part| part as &dyn EncoderHooks)
-                .collect(),
-        )
+        Parts::of(&self.parts)
     }
 }
 

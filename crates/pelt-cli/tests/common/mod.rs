@@ -8,7 +8,8 @@ mod rows;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use pelt_encoder::{Encoder, EncoderConfig};
 use pelt_tensors::{
@@ -206,8 +207,32 @@ impl Scene {
         command
             .current_dir(self.folder.path())
             .args(arguments.split_whitespace());
-        command.stdin(std::process::Stdio::null());
+        command.stdin(Stdio::null());
         command
+    }
+
+    /// Starts the program and kills it (`SIGKILL`) as soon as `reached` holds, which must be before it ends.
+    pub fn kill_when(&self, arguments: &str, reached: impl Fn() -> bool) {
+        let mut process = self.process(arguments);
+        let mut child = process
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while !reached() {
+            assert!(
+                started.elapsed() < Duration::from_secs(100),
+                "{arguments}: it never came so far"
+            );
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "{arguments}: it ended before it could be killed"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// Runs the program, which must succeed.

@@ -87,19 +87,11 @@ impl QuestionDataset {
         held_out: usize,
         seed: u64,
     ) -> Result<(Self, Self), DataError> {
-        let rows = self.questions.len();
-        let wanted = train.saturating_add(held_out);
-        if wanted > rows {
-            return Err(DataError::TooFewRows {
-                name: self.display_name(),
-                rows,
-                wanted,
-            });
-        }
-        let order = batches::first_rows(rows, wanted, seed);
-        let mut rest = self.select(&order[train..]);
-        rest.split = format!("{} (held out)", self.split);
-        Ok((self.select(&order[..train]), rest))
+        let name = self.display_name();
+        let (train, rest) = batches::hold_out(name, self.questions.len(), [train, held_out], seed)?;
+        let mut rest = self.select(&rest);
+        rest.split = batches::held_out_split(&self.split);
+        Ok((self.select(&train), rest))
     }
 
     fn select(&self, rows: &[usize]) -> Self {

@@ -1,18 +1,16 @@
 //! AdapterHub's files of AdapterFusion.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
 use pelt_adapter::{Bottleneck, Fusion, FusionConfig, FusionKind};
 use pelt_hooks::{ADAPTER, EncoderShape, NamedParam};
-use pelt_tensors::{TensorFiles, write_atomically, write_safetensors};
+use pelt_tensors::TensorFiles;
 use serde_json::{Map, Value, json};
 
-use super::VERSION;
 use super::json::{known, refuse};
 use super::read::check_description;
-use super::write::{ModelInfo, host_tensors};
+use super::write::{ModelInfo, host_tensors, write_both};
 use crate::format::{Target, read_json};
 use crate::tensors::{Reading, Stored, check_model, fill};
 use crate::{AnyMethod, Level, MethodError};
@@ -103,32 +101,22 @@ pub fn save_fusion(
     let name = names.join(",");
     let tensors = host_tensors(fusion, &name, model, &path)?;
     let dynamic = config.kind == FusionKind::Dynamic;
-    let json = json!({
-        "adapter_names": names,
-        "config": {
-            "dropout_prob": config.dropout_prob,
-            "key": true,
-            "query": true,
-            "query_before_ln": false,
-            "regularization": config.regularization,
-            "residual_before": false,
-            "temperature": false,
-            "value": dynamic,
-            "value_before_softmax": true,
-            "value_initialized": dynamic,
-        },
-        "hidden_size": model.hidden_size,
-        "model_class": model.model_class,
-        "model_name": model.model_name,
-        "model_type": model.model_type,
-        "name": name,
-        "version": VERSION,
+    let mut json = model.describe(&name);
+    json["adapter_names"] = json!(names);
+    json["config"] = json!({
+        "dropout_prob": config.dropout_prob,
+        "key": true,
+        "query": true,
+        "query_before_ln": false,
+        "regularization": config.regularization,
+        "residual_before": false,
+        "temperature": false,
+        "value": dynamic,
+        "value_before_softmax": true,
+        "value_initialized": dynamic,
     });
-    let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
     let file = folder.join(format!("{TENSORS}.safetensors"));
-    write_safetensors(&file, &tensors, &metadata)?;
-    write_atomically(&path, format!("{json:#}").as_bytes())?;
-    Ok(())
+    write_both(&file, &tensors, &path, &json)
 }
 
 fn from_fields(fields: &Map<String, Value>) -> Result<FusionConfig, String> {

@@ -12,6 +12,7 @@ pub use write::{ModelInfo, save};
 pub(crate) use fusion::CONFIG_FILE as FUSION_CONFIG_FILE;
 
 pub(crate) use read::load;
+pub(crate) use write::write_both;
 
 /// The library version whose format is written.
-pub(crate) const VERSION: &str = "adapters.1.3.0";
+const VERSION: &str = "adapters.1.3.0";

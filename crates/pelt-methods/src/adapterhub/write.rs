@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pelt_hooks::{ADAPTER, Method, values};
 use pelt_tensors::{HostTensor, write_atomically, write_safetensors};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::VERSION;
 use super::json::to_json;
@@ -31,6 +31,18 @@ impl ModelInfo {
             "BertModel" | "RobertaModel" => String::new(),
             _ => format!("{}.", self.model_type),
         }
+    }
+
+    /// What is said of the model, and of the writer, in the description of anything of this name.
+    pub(crate) fn describe(&self, name: &str) -> Value {
+        json!({
+            "hidden_size": self.hidden_size,
+            "model_class": self.model_class,
+            "model_name": self.model_name,
+            "model_type": self.model_type,
+            "name": name,
+            "version": VERSION,
+        })
     }
 
     /// The class that has flexible heads.
@@ -61,18 +73,21 @@ pub fn save(
         MethodError::file(&path, format!("the configuration cannot be written: {e}"))
     })?;
     let tensors = host_tensors(adapter, name, model, &path)?;
-    let json = json!({
-        "config": described,
-        "hidden_size": model.hidden_size,
-        "model_class": model.model_class,
-        "model_name": model.model_name,
-        "model_type": model.model_type,
-        "name": name,
-        "version": VERSION,
-    });
+    let mut json = model.describe(name);
+    json["config"] = described;
+    write_both(&folder.join("adapter.safetensors"), &tensors, &path, &json)
+}
+
+/// Writes the tensors, and then what describes them.
+pub(crate) fn write_both(
+    file: &Path,
+    tensors: &BTreeMap<String, HostTensor>,
+    path: &Path,
+    json: &Value,
+) -> Result<(), MethodError> {
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-    write_safetensors(&folder.join("adapter.safetensors"), &tensors, &metadata)?;
-    write_atomically(&path, format!("{json:#}").as_bytes())?;
+    write_safetensors(file, tensors, &metadata)?;
+    write_atomically(path, format!("{json:#}").as_bytes())?;
     Ok(())
 }
 
