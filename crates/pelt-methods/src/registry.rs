@@ -80,6 +80,10 @@ macro_rules! methods {
                 match self { $(Self::$variant(method) => method.input_scale(site),)* }
             }
 
+            fn changes(&self, site: ProjectionSite) -> bool {
+                match self { $(Self::$variant(method) => method.changes(site),)* }
+            }
+
             fn projection_reads(&self, site: ProjectionSite) -> Reads {
                 match self { $(Self::$variant(method) => method.projection_reads(site),)* }
             }

@@ -15,6 +15,8 @@ pub fn keep_freed_memory() {
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, FROM_SYSTEM);
             libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+            // Threads that each work on a part of a batch would otherwise each keep what they freed from the others.
+            libc::mallopt(libc::M_ARENA_MAX, 1);
         }
     }
 }

@@ -38,6 +38,10 @@ impl EncoderHooks for Parts<'_> {
         scales.reduce(|product, scale| product * scale)
     }
 
+    fn changes(&self, site: ProjectionSite) -> bool {
+        self.0.iter().any(|part| part.changes(site))
+    }
+
     fn projection_reads(&self, site: ProjectionSite) -> Reads {
         let reads = |part: &&dyn EncoderHooks| part.projection_reads(site) == Reads::Output;
         match self.0.iter().any(reads) {
@@ -100,6 +104,10 @@ macro_rules! hooks_of_parts {
             site: ::pelt_hooks::ProjectionSite,
         ) -> Option<::burn::tensor::Tensor<1>> {
             self.parts().input_scale(site)
+        }
+
+        fn changes(&self, site: ::pelt_hooks::ProjectionSite) -> bool {
+            self.parts().changes(site)
         }
 
         fn projection_reads(&self, site: ::pelt_hooks::ProjectionSite) -> ::pelt_hooks::Reads {

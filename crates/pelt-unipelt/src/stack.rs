@@ -133,6 +133,10 @@ impl<M: Method> EncoderHooks for Stack<M> {
         self.parts().input_scale(site)
     }
 
+    fn changes(&self, site: ProjectionSite) -> bool {
+        self.parts().changes(site)
+    }
+
     fn projection_reads(&self, site: ProjectionSite) -> Reads {
         self.parts().projection_reads(site)
     }
