@@ -3,8 +3,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use pelt_hooks::{
-    ADAPTER, EncoderHooks, Method, NamedParam, Pass, ProjectionDelta, Reads, Sublayer,
-    SublayerSite, SublayerStates, ProjectionSite};
+    ADAPTER, EncoderHooks, Method, NamedParam, Pass, ProjectionDelta, ProjectionSite, Reads,
+    Sublayer, SublayerSite, SublayerStates,
+};
 
 use crate::BottleneckBlock;
 

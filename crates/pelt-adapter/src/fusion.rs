@@ -3,8 +3,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 use pelt_hooks::{
-    ADAPTER, ConfigError, EncoderHooks, EncoderShape, Method, NamedParam, Pass, Sublayer,
-    SublayerSite, SublayerStates, constant, normal, ProjectionSite};
+    ADAPTER, ConfigError, EncoderHooks, EncoderShape, Method, NamedParam, Pass, ProjectionSite,
+    Sublayer, SublayerSite, SublayerStates, constant, normal,
+};
 use pelt_ops::{Linear, dropout};
 use serde::{Deserialize, Serialize};
 

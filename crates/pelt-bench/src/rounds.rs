@@ -107,8 +107,7 @@ fn rounds(
         if settings.update {
             let scale = clipping_scale(gradient_norm(&found.gradients), 1.0);
             let values = values(&model);
-            let updated =
-                optimizer.step(&params, values, found.gradients, scale, LEARNING_RATE);
+            let updated = optimizer.step(&params, values, found.gradients, scale, LEARNING_RATE);
             model = load(model, updated);
         }
         let update = started.elapsed().as_secs_f64();

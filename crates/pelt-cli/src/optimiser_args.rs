@@ -18,8 +18,8 @@ pub struct OptimiserArgs {
     /// Batches added up for one optimiser step.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub gradient_accumulation: usize,
-    /// Parts of a batch that are worked on at the same time; one for each thread unless told. Another number draws other
-    /// dropout masks.
+    /// Parts of a batch that are worked on at the same time: 2 on the processor unless told, and worth raising where there are
+    /// many cores. Another number draws other dropout masks.
     #[arg(long, value_name = "N")]
     pub parts: Option<usize>,
     /// Share of the steps in which the learning rate rises.

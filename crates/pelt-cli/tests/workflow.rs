@@ -251,7 +251,8 @@ fn roberta_trains_and_all_commands_agree() {
 fn rows_that_can_be_learnt_are_learnt() {
     for (method, least) in [
         ("--method full --lr 3e-3", 0.95),
-        ("--method lora --set lora.r=4 --lr 2e-2", 0.9),
+        // Without dropout, so that the outcome does not hang on the masks that a seed happens to draw.
+        ("--method lora --set lora.r=4 --lr 1e-2 --dropout 0", 0.9),
     ] {
         let scene = Scene::new();
         scene.write("train.tsv", labelled(200, 3));

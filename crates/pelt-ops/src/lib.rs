@@ -32,5 +32,5 @@ pub use loss::{cross_entropy, mean_squared_error};
 pub use memory::keep_freed_memory;
 pub use narrow::Narrow;
 pub use norm::LayerNorm;
-pub use parts::{parts, side_by_side};
+pub use parts::{parts, side_by_side, workers};
 pub use sum::add;

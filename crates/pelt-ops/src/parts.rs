@@ -1,21 +1,39 @@
-//! Work in parts, one for each thread.
+//! Work in parts that need not wait for each other.
 
 use burn::tensor::Device;
 
-/// How many parts keep a device busy: on the processor with kernels of this crate one for each thread, since whole parts
-/// of a batch need to wait for each other only once, and every operation inside them would otherwise wait several times.
-/// Elsewhere one.
+/// How many parts a batch should be cut into. On the processor it is two, however many threads there are, because what is
+/// computed should not depend on that: the parts of a batch wait for each other once, and every operation on a whole batch
+/// would. Elsewhere it is one.
 pub fn parts(device: &Device) -> usize {
+    match runs_kernels(device) {
+        true => 2,
+        false => 1,
+    }
+}
+
+/// How many threads can each run batches of their own: all on the processor, elsewhere one.
+pub fn workers(device: &Device) -> usize {
     #[cfg(feature = "flex")]
-    if device.clone().inner() == Device::flex() {
+    if runs_kernels(device) {
         return crate::flex::threads();
     }
     let _ = device;
     1
 }
 
-/// What `work` makes of every part, in the order of the parts. Where [`parts`] is more than one, parts run at the same time,
-/// each on one thread.
+fn runs_kernels(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return device.clone().inner() == Device::flex();
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
+/// What `work` makes of every part, in the order of the parts. With the kernels of this crate parts run at the same time,
+/// each on one thread, or on its share of them where there are more threads than parts.
 pub fn side_by_side<I: Send, O: Send>(parts: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {
     // The choice of bodies is a thread's own, and other threads would not know it.
     #[cfg(feature = "flex")]

@@ -3,7 +3,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use pelt_hooks::{
-    ADAPTER, EncoderHooks, Gate, Hidden, KeyValue, Method, NamedParam, Pass, ProjectionDelta, ProjectionSite};
+    ADAPTER, EncoderHooks, Gate, Hidden, KeyValue, Method, NamedParam, Pass, ProjectionDelta,
+    ProjectionSite,
+};
 use pelt_ops::{dropout, gate};
 
 use crate::PrefixTable;

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use pelt_hooks::{ADAPTER, EncoderHooks, Method, NamedParam, Prompt, PromptPlace, ProjectionSite};
+use pelt_hooks::{ADAPTER, EncoderHooks, Method, NamedParam, ProjectionSite, Prompt, PromptPlace};
 
 /// Prompt tuning (arXiv 2104.08691) for encoders: the same trained rows in every sequence.
 ///

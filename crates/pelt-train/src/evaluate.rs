@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use pelt_data::Label;
 use pelt_hooks::{Method, PackedBatch, Sequence};
 use pelt_metrics::{Evaluation, Metric, Predictions};
-use pelt_ops::{parts, side_by_side};
+use pelt_ops::{parts, side_by_side, workers};
 
 use crate::{MaskedTexts, PeftModel, QuestionExamples, TrainError};
 
@@ -70,8 +70,8 @@ pub enum Development<'a> {
 /// The outputs of every sequence, in the order given: logits, the score of a regression, or start and end logit of every
 /// token in turn.
 ///
-/// Batches are made of sequences of like length; the packed layout makes the result independent of that. Where that is
-/// faster, each thread runs batches of its own, and all of them together are `batch_size` rows. The model is prepared for inference once, before the
+/// Batches are made of sequences of like length; the packed layout makes the result independent of that. On the processor
+/// each thread runs batches of its own, of half as many rows. The model is prepared for inference once, before the
 /// first batch; the one that was handed in stays as it is.
 ///
 /// # Errors
@@ -85,9 +85,9 @@ pub fn predict<M: Method>(
     let mut order: Vec<usize> = (0..sequences.len()).collect();
     // The longest first, so that no thread is left alone with them at the end.
     order.sort_by_key(|row| Reverse(sequences[*row].input_ids.len()));
-    let threads = parts(&model.device());
-    let batches = order.chunks(batch_size.div_ceil(threads).max(1));
-    let threads = threads.min(batches.len());
+    let device = model.device();
+    let batches = order.chunks(batch_size.div_ceil(parts(&device)).max(1));
+    let threads = workers(&device).min(batches.len());
     let batches = Mutex::new(batches);
     let next = || lock(&batches).next();
     let found = side_by_side(vec![model; threads.max(1)], |model| {

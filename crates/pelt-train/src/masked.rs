@@ -6,8 +6,8 @@ use pelt_data::Masking;
 use pelt_hooks::{Method, Sequence};
 use pelt_metrics::Evaluation;
 
-use crate::evaluate::host_values;
 use crate::batch::{Batch, Labels};
+use crate::evaluate::host_values;
 use crate::{PeftModel, TrainError};
 
 /// Seed and epoch of the masks under which texts are scored: no epoch of training has this number, and runs with different

@@ -112,7 +112,10 @@ mod tests {
         prefetched(rows, &config, &Device::flex(), steps, |data| {
             data.map(|step| {
                 let batches = step.batches.into_iter();
-                batches.flatten().flat_map(|part| part.packed.input_ids).collect()
+                batches
+                    .flatten()
+                    .flat_map(|part| part.packed.input_ids)
+                    .collect()
             })
             .collect()
         })

@@ -87,3 +87,38 @@ fn what_is_learnt_shows_in_the_score_and_the_best_weights_are_kept() {
     assert_eq!(after, outcome.best_values);
     assert!(after["loss"] < 0.5 * before["loss"], "{before:?} {after:?}");
 }
+
+#[test]
+fn parts_of_a_batch_count_by_their_masked_tokens() {
+    let texts = texts();
+    let trained = |parts| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = TrainConfig {
+            epochs: 3,
+            batch_size: 7,
+            parts,
+            learning_rate: 1e-3,
+            ..TrainConfig::default()
+        };
+        let trainer = Trainer {
+            config: &config,
+            train: TrainingRows::Masked(&texts),
+            development: None,
+            metrics: &[],
+            primary_metric: Metric::Accuracy,
+            folder: folder.path(),
+            identity: "{}",
+        };
+        let outcome = trainer.run(model(), false, &mut NoObserver).unwrap();
+        evaluate_masked(&outcome.model, &texts, 8).unwrap().values["loss"]
+    };
+    let whole = trained(1);
+    // Of seven rows alone, some have no masked token.
+    for parts in [2, 7] {
+        let found = trained(parts);
+        assert!(
+            (found - whole).abs() < 1e-4,
+            "{parts}: {found}, not {whole}"
+        );
+    }
+}

@@ -8,18 +8,21 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use pelt_data::Label;
 use pelt_encoder::{Checkpoint, HeadConfig, HeadKind};
-use pelt_hooks::{Method, Sequence};
+use pelt_hooks::{Method, Pass, Sequence};
 use pelt_methods::{Fusion, Level, load_fusion};
 use pelt_metrics::Metric;
 use pelt_testkit::fixture;
-use pelt_train::{Examples, NoObserver, PeftModel, TrainConfig, Trainer, TrainingRows};
+use pelt_train::{
+    Batch, Examples, NoObserver, PeftModel, TrainConfig, Trainer, TrainingRows, batch_gradients,
+};
 
 const CASE: &str = "cases/adapters/bert_cls_fuse_seq_bn";
 
 fn model(regularization: bool) -> PeftModel<Fusion> {
     let device = Device::flex().autodiff();
     let checkpoint = Checkpoint::open(&fixture("models/bert/cls")).unwrap();
-    let encoder = Arc::new(checkpoint.encoder(&Device::flex()).unwrap());
+    let encoder = checkpoint.encoder(&Device::flex()).unwrap();
+    let encoder = Arc::new(encoder.with_dropout(0.0, 0.0));
     let level = |name: &str| {
         let folder = fixture(format!("{CASE}/adapter_{name}"));
         let loaded = pelt_methods::load(&folder, encoder.shape(), "bert", &device, &|_| None);
@@ -38,7 +41,7 @@ fn model(regularization: bool) -> PeftModel<Fusion> {
     let config = HeadConfig {
         kind: HeadKind::BertPooled,
         labels: 3,
-        dropout: 0.1,
+        dropout: 0.0,
     };
     let head = checkpoint.head(config, &device).unwrap().unwrap();
     PeftModel::new(encoder, fusion, head)
@@ -85,4 +88,27 @@ fn train(regularization: bool) -> f32 {
 fn a_penalty_takes_part_in_every_step() {
     let (with, without) = (train(true), train(false));
     assert!(with < 0.9 * without, "{with} {without}");
+}
+
+#[test]
+fn it_counts_once_however_many_parts_a_batch_is_cut_into() {
+    let (model, examples) = (model(true), examples());
+    let rows: Vec<usize> = (0..8).collect();
+    let of_parts = |parts| {
+        let batch = Batch::in_parts(&examples, &rows, parts, &Device::flex());
+        assert_eq!(batch.len(), parts);
+        batch_gradients(&model, batch, 0.5, |_| Pass::evaluate(), true).unwrap()
+    };
+    let whole = of_parts(1);
+    for parts in [2, 3, 8] {
+        let found = of_parts(parts);
+        assert!((found.loss - whole.loss).abs() < 1e-6, "{parts}");
+        assert_eq!(found.gradients.len(), whole.gradients.len());
+        for (id, whole) in &whole.gradients {
+            let difference = (found.gradients[id].clone() - whole.clone()).abs().max();
+            let size: f32 = whole.clone().abs().max().into_scalar();
+            let difference: f32 = difference.into_scalar();
+            assert!(difference <= 1e-6 + 1e-5 * size, "{difference} of {size}");
+        }
+    }
 }

@@ -8,8 +8,8 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -36,8 +36,8 @@ pub(crate) fn threads() -> usize {
     }
 }
 
-/// What `work` makes of every piece, in the order of the pieces. Several pieces are worked on at the same time, each on one
-/// thread: inside `work`, loops of this module run where they are called.
+/// What `work` makes of every piece, in the order of the pieces. Several pieces are worked on at the same time. If they keep
+/// all threads busy, loops of this module run on the calling thread inside `work`.
 pub(crate) fn side_by_side<I: Send, O: Send>(
     pieces: Vec<I>,
     work: impl Fn(I) -> O + Sync,
@@ -47,8 +47,9 @@ pub(crate) fn side_by_side<I: Send, O: Send>(
     }
     let pieces: Vec<_> = pieces.into_iter().map(|p| Mutex::new(Some(p))).collect();
     let made: Vec<_> = pieces.iter().map(|_| Mutex::new(None)).collect();
+    let enough = pieces.len() >= threads();
     for_each(pieces.len(), |number| {
-        let _alone = Alone::start();
+        let _alone = enough.then(Alone::start);
         let piece = lock(&pieces[number]).take();
         *lock(&made[number]) = piece.map(&work);
     });

@@ -307,6 +307,8 @@ unsafe fn on_all_threads(output: *mut f32, start: Start<'_>, left: Matrix<'_>, r
         true => 1,
         false => parallel::threads(),
     };
+    // Decided for the whole product: a piece must not be computed in another way because of the number of threads.
+    let packed = rows > FEW && left.columns > FEW;
     let longer = rows.max(columns);
     let step = longer.div_ceil(threads).next_multiple_of(PIECE);
     let output = Place(output);
@@ -319,14 +321,14 @@ unsafe fn on_all_threads(output: *mut f32, start: Start<'_>, left: Matrix<'_>, r
             if rows >= columns {
                 let place = output.0.add(first * columns);
                 let left = left.rows_from(first, count);
-                whole_piece(place, columns, start, [left, right]);
+                whole_piece(place, columns, start, [left, right], packed);
             } else {
                 let right = right.transposed().rows_from(first, count).transposed();
                 let start = match start {
                     Start::Bias(bias) => Start::Bias(&bias[first..first + count]),
                     other => other,
                 };
-                whole_piece(output.0.add(first), columns, start, [left, right]);
+                whole_piece(output.0.add(first), columns, start, [left, right], packed);
             }
         }
     };
@@ -344,6 +346,7 @@ unsafe fn whole_piece(
     row_stride: usize,
     start: Start<'_>,
     [left, right]: [Matrix<'_>; 2],
+    packed: bool,
 ) {
     // SAFETY: rows of the product lie `row_stride` apart in memory that the caller answers for.
     unsafe {
@@ -354,7 +357,7 @@ unsafe fn whole_piece(
             }
         }
         let add = !matches!(start, Start::Nothing);
-        if left.rows > FEW && left.columns > FEW {
+        if packed {
             return call(output, row_stride, add, [left, right]);
         }
         let mut place = MatrixMut {
@@ -384,12 +387,7 @@ unsafe fn whole_piece(
 /// # Safety
 /// The matrices must fit together, and `output` be valid for writing; with `add`, also for reading.
 #[allow(unsafe_code)]
-unsafe fn by_its_transpose(
-    output: &MatrixMut<'_>,
-    add: bool,
-    left: Matrix<'_>,
-    right: Matrix<'_>,
-) {
+unsafe fn by_its_transpose(output: &MatrixMut<'_>, add: bool, left: Matrix<'_>, right: Matrix<'_>) {
     let mut buffer = Vec::new();
     let left = small::transpose_padded(left, &mut buffer);
     let mut space = vec![0.0; right.columns * left.columns];

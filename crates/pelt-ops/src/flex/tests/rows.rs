@@ -4,7 +4,8 @@ use burn::tensor::Tensor;
 use proptest::prelude::*;
 
 use super::*;
-use crate::flex::{dropout::Dropout, gelu::Gelu, linear::Linear, mask::Mask, norm::LayerNorm, run};
+use crate::flex::linear::{Linear, LinearGelu};
+use crate::flex::{dropout::Dropout, gelu::Gelu, mask::Mask, norm::LayerNorm, run};
 use crate::{AdamWStep, Narrow, adamw, add, gelu, generic, sum_of_squares};
 
 fn flat(row: &Tensor<2>) -> Tensor<1> {
@@ -30,6 +31,15 @@ fn linear_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
 }
 
 /// Inputs: rows, weight, bias.
+fn linear_gelu_kernel(inputs: &[Tensor<2>]) -> Tensor<2> {
+    let [x, weight] = [0, 1].map(|input| inputs[input].clone().into_dispatch());
+    run(LinearGelu, [x, weight, flat(&inputs[2]).into_dispatch()])
+}
+
+fn linear_gelu_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
+    generic::gelu(linear_generic(inputs))
+}
+
 fn norm_kernel(inputs: &[Tensor<2>]) -> Tensor<2> {
     let [weight, bias] = [1, 2].map(|input| flat(&inputs[input]).into_dispatch());
     let op = LayerNorm { epsilon: 1e-5 };
@@ -130,6 +140,8 @@ proptest! {
         let inputs = [noise(rows, width, seed), noise(width, outputs, seed), noise(1, outputs, seed)];
         assert_same(&linear_kernel, &linear_generic, &inputs, &tracked[..3]);
         assert_slopes(&linear_kernel, &inputs);
+        assert_same(&linear_gelu_kernel, &linear_gelu_generic, &inputs, &tracked[..3]);
+        assert_slopes(&linear_gelu_kernel, &inputs);
         assert_slopes(&gelu_kernel, &three[..1]);
         assert_slopes(&dropout_kernel, &three[..1]);
         // The norm of a few numbers that happen to be close to each other bends too much for a step of finite length.
@@ -203,12 +215,17 @@ fn large_inputs_take_the_parallel_paths_and_agree() {
     assert_same(&gelu_kernel, &gelu_generic, &inputs[..1], &[true]);
     assert_same(&dropout_kernel, &dropout_explicit, &inputs[..1], &[true]);
     assert_same(&residual_kernel, &residual_generic, &inputs, &[true; 4]);
-    let inputs = [
-        noise(300, 384, 1),
-        noise(384, 200, 2) * 0.05,
-        noise(1, 200, 3),
-    ];
-    assert_same(&linear_kernel, &linear_generic, &inputs, &[true; 3]);
+    // Many rows, and so few that operands are not packed.
+    for rows in [300, 16, 3] {
+        let inputs = [
+            noise(rows, 384, 1),
+            noise(384, 200, 2) * 0.05,
+            noise(1, 200, 3),
+        ];
+        assert_same(&linear_kernel, &linear_generic, &inputs, &[true; 3]);
+        let [kernel, generic] = [linear_gelu_kernel, linear_gelu_generic];
+        assert_same(&kernel, &generic, &inputs, &[true; 3]);
+    }
 }
 
 #[test]
@@ -217,10 +234,9 @@ fn gradients_agree_with_finite_differences() {
     assert_gradient(&gelu_kernel, &inputs[..1]);
     assert_gradient(&dropout_kernel, &inputs[..1]);
     assert_gradient(&residual_kernel, &inputs);
-    assert_gradient(
-        &linear_kernel,
-        &[noise(3, 4, 1), noise(4, 2, 2), noise(1, 2, 3)],
-    );
+    let inputs = [noise(3, 4, 1), noise(4, 2, 2), noise(1, 2, 3)];
+    assert_gradient(&linear_kernel, &inputs);
+    assert_gradient(&linear_gelu_kernel, &inputs);
 }
 
 #[test]
@@ -229,8 +245,11 @@ fn the_number_of_threads_does_not_change_a_bit() {
     assert_threads_do_not_matter(&gelu_kernel, &inputs[..1]);
     assert_threads_do_not_matter(&dropout_kernel, &inputs[..1]);
     assert_threads_do_not_matter(&residual_kernel, &inputs);
-    let inputs = [noise(400, 384, 1), noise(384, 500, 2), noise(1, 500, 3)];
-    assert_threads_do_not_matter(&linear_kernel, &inputs);
+    for rows in [400, 16] {
+        let inputs = [noise(rows, 384, 1), noise(384, 1500, 2), noise(1, 1500, 3)];
+        assert_threads_do_not_matter(&linear_kernel, &inputs);
+        assert_threads_do_not_matter(&linear_gelu_kernel, &inputs);
+    }
 }
 
 #[test]
@@ -293,6 +312,8 @@ fn no_rows_give_no_rows() {
         assert_eq!(output.dims(), [0, 6]);
     }
     let inputs = [noise(0, 6, 1), noise(6, 4, 2), noise(1, 4, 3)];
+    let (output, _) = evaluate(&linear_gelu_kernel, &inputs, &[true; 3]);
+    assert_eq!(output.dims(), [0, 4]);
     let (output, gradients) = evaluate(&linear_kernel, &inputs, &[true; 3]);
     assert_eq!(output.dims(), [0, 4]);
     assert_close(
