@@ -3,7 +3,7 @@
 use pelt_ops::profile::{Direction, Entry};
 use serde::Serialize;
 
-use crate::rounds::{StepTime, measure};
+use crate::rounds::{StepTime, at_once, measure};
 use crate::statistics::mean;
 use crate::{BenchError, Dropout, Setup, StepSettings, peak_memory_mib};
 
@@ -39,7 +39,7 @@ struct KernelReport {
     direction: &'static str,
     /// Calls in one step.
     calls: f64,
-    /// Of all calls in one step.
+    /// Of all calls in one step, divided by the number of parts of the batch that run at the same time.
     ms: f64,
     /// Of the whole step.
     share: f64,
@@ -63,7 +63,9 @@ pub fn profile(setup: &Setup<'_>, settings: &StepSettings) -> Result<ProfileRepo
     let step_ms = mean_ms(StepTime::total);
     let (forward_ms, backward_ms) = (mean_ms(|time| time.forward), mean_ms(|time| time.backward));
     let rounds = settings.rounds as f64;
-    let ms_of = |entry: &Entry| entry.elapsed.as_secs_f64() * 1e3 / rounds;
+    // Kernels of parts that run at the same time share the time on the clock.
+    let at_once = at_once(setup) as f64;
+    let ms_of = |entry: &Entry| entry.elapsed.as_secs_f64() * 1e3 / rounds / at_once;
     let of = |direction| -> f64 {
         let entries = entries.iter();
         let entries = entries.filter(|entry| entry.direction == direction);

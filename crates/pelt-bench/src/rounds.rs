@@ -7,7 +7,7 @@ use pelt_data::{Label, Tokenizer};
 use pelt_encoder::HeadKind;
 use pelt_hooks::{EncoderHooks, Hidden, Packing, Pass, load, values};
 use pelt_methods::Adapter;
-use pelt_ops::parts;
+use pelt_ops::{parts, workers};
 use pelt_train::{
     AdamW, AdamWConfig, Batch, Examples, PeftModel, TrainError, batch_gradients, clipping_scale,
     gradient_norm,
@@ -100,7 +100,7 @@ fn rounds(
         };
         let started = Instant::now();
         let found = batch_gradients(&model, batch.clone(), 1.0, pass, true)?;
-        let forward = found.forward.as_secs_f64();
+        let forward = found.forward.as_secs_f64() / at_once(setup) as f64;
         let backward = started.elapsed().as_secs_f64() - forward;
 
         let started = Instant::now();
@@ -130,6 +130,12 @@ fn rounds(
         }
     }
     Ok(times)
+}
+
+/// How many parts of a batch are worked on at the same time.
+pub(crate) fn at_once(setup: &Setup<'_>) -> usize {
+    let parts = parts(setup.device).min(setup.batch);
+    parts.min(workers(setup.device))
 }
 
 /// What a step of this model multiplies. The method itself says how many rows its prompt and prefixes have.

@@ -16,7 +16,7 @@ pub struct BatchGradients {
     pub loss: f64,
     /// Gradients of what was asked for.
     pub gradients: ParamGradients,
-    /// Time from the tokens to the loss, in the part that took longest for it.
+    /// Time from the tokens to the loss, of all parts together.
     pub forward: Duration,
 }
 
@@ -69,7 +69,7 @@ pub fn batch_gradients<M: Method>(
     for found in found {
         let found = found?;
         all.loss += found.loss;
-        all.forward = all.forward.max(found.forward);
+        all.forward += found.forward;
         add(&mut all.gradients, found.gradients);
     }
     Ok(all)
