@@ -4,7 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use pelt_data::Label;
 use pelt_hooks::{PackedBatch, Sequence};
 
-use crate::{Examples, MaskedTexts};
+use crate::{Examples, MaskedTexts, TrainingRows};
 
 /// What a sequence costs beside its tokens, in tokens: its prompt, its prefixes and its row of the last layer.
 const PER_SEQUENCE: usize = 8;
@@ -34,10 +34,11 @@ impl Batch {
         parts: usize,
         device: &Device,
     ) -> Vec<Self> {
-        let length = |row: usize| examples.sequences[row].input_ids.len();
-        let parts = cut(rows, parts, length).into_iter();
+        let length = |row| TrainingRows::Labelled(examples).length(row);
+        let parts = cut(rows, parts, length);
+        let parts = parts.iter();
         parts
-            .map(|rows| Self::labelled(examples, &rows, device))
+            .map(|rows| Self::labelled(examples, rows, device))
             .collect()
     }
 

@@ -1,7 +1,7 @@
 //! Predictions and metrics.
 
 use std::cmp::Reverse;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -86,13 +86,13 @@ pub fn predict<M: Method>(
     // The longest first, so that no thread is left alone with them at the end.
     order.sort_by_key(|row| Reverse(sequences[*row].input_ids.len()));
     let device = model.device();
-    let batches = order.chunks(batch_size.div_ceil(parts(&device)).max(1));
+    let rows = batch_size.div_ceil(parts(&device)).max(1);
+    let batches: Vec<&[usize]> = order.chunks(rows).collect();
     let threads = workers(&device).min(batches.len());
-    let batches = Mutex::new(batches);
-    let next = || lock(&batches).next();
+    let next = AtomicUsize::new(0);
     let found = side_by_side(vec![model; threads.max(1)], |model| {
         let mut found = Vec::new();
-        while let Some(rows) = next() {
+        while let Some(rows) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
             outputs(&model, sequences, rows, &mut found)?;
         }
         Ok::<_, TrainError>(found)
@@ -104,10 +104,6 @@ pub fn predict<M: Method>(
         }
     }
     Ok(all)
-}
-
-fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
-    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Adds the outputs of one batch to those that were found before.

@@ -46,20 +46,22 @@ pub fn batch_gradients<M: Method>(
 ) -> Result<BatchGradients, TrainError> {
     let weight: usize = batch.iter().map(Batch::weight).sum();
     let apart = batch.len() > 1;
-    let parts = batch.into_iter().enumerate().map(|(number, batch)| Part {
+    let parts = batch.into_iter().enumerate();
+    // Masked texts may leave nothing to predict in a part.
+    let parts = parts.filter(|(_, batch)| batch.weight() > 0).enumerate();
+    let parts = parts.map(|(place, (number, batch))| Part {
         // A tape belongs to all that leads back to the same tensors, and only one thread can use it: each part has
         // parameters of its own, with the same values in the same memory.
         model: match apart {
             true => load(model.clone(), values(model)),
             false => model.clone(),
         },
-        share: batch.weight() as f64 / weight.max(1) as f64,
+        share: batch.weight() as f64 / weight as f64,
         batch,
         pass: pass(number),
-        penalised: penalised && number == 0,
+        penalised: penalised && place == 0,
     });
-    // Masked texts may leave nothing to predict in a part.
-    let parts = parts.filter(|part| part.share > 0.0).collect();
+    let parts = parts.collect();
     let found = side_by_side(parts, |part: Part<M>| part.gradients(share));
     let mut all = BatchGradients {
         loss: 0.0,

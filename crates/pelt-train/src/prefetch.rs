@@ -43,16 +43,17 @@ pub(crate) fn prefetched<R>(
                     let rows = examples.count();
                     order = (epoch, shuffled_order(rows, config.seed, epoch as u64));
                 }
-                let batch = |rows: &[usize]| match examples {
+                let part = |rows: &[usize]| match examples {
                     TrainingRows::Labelled(examples) => Batch::labelled(examples, rows, device),
                     TrainingRows::Masked(texts) => {
                         Batch::masked(texts, rows, config.seed, epoch as u64, device)
                     }
                 };
-                let length = |row| examples.length(row);
-                let parts = |rows: &[usize]| cut(rows, config.parts, length);
-                let parts = |rows: &[usize]| parts(rows).iter().map(|rows| batch(rows)).collect();
-                let data = prepare(config, &order.1, step % steps_per_epoch, parts);
+                let batch = |rows: &[usize]| {
+                    let parts = cut(rows, config.parts, |row| examples.length(row));
+                    parts.iter().map(|rows| part(rows)).collect()
+                };
+                let data = prepare(config, &order.1, step % steps_per_epoch, batch);
                 // The receiver is gone once training has stopped early.
                 if sender.send(data).is_err() {
                     return;

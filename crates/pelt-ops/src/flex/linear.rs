@@ -29,10 +29,9 @@ impl FlexOp<3> for Linear {
         let (left, right) = (Matrix::of(&x), Matrix::of(&weight));
         let shape = vec![left.rows(), right.columns()];
         let output = product_with_bias(left, right, Some(elements(&bias)));
-        let saved = tracked.contains(&true).then_some(Saved {
-            x: tracked[1].then_some(x),
-            weight: tracked[0].then_some(weight),
-        });
+        let saved = tracked
+            .contains(&true)
+            .then(|| Saved::of(x, weight, tracked));
         (tensor(output, shape), saved)
     }
 
@@ -48,6 +47,14 @@ impl FlexOp<3> for Linear {
 }
 
 impl Saved {
+    /// What the inputs that are tracked need.
+    fn of(x: FlexTensor, weight: FlexTensor, tracked: [bool; 3]) -> Self {
+        Self {
+            x: tracked[1].then_some(x),
+            weight: tracked[0].then_some(weight),
+        }
+    }
+
     /// The gradients of `x`, weight and bias from that of `x W + b`, which is dense.
     fn gradients(
         self,
@@ -105,10 +112,7 @@ impl FlexOp<3> for LinearGelu {
         }
         let output = tensor(gelu::biased(&product, elements(&bias)), shape.clone());
         let saved = SavedWithGelu {
-            linear: Saved {
-                x: tracked[1].then_some(x),
-                weight: tracked[0].then_some(weight),
-            },
+            linear: Saved::of(x, weight, tracked),
             product: tensor(product, shape),
             bias,
         };

@@ -7,13 +7,9 @@ use std::ptr;
 use super::buffer::{dense, sizes};
 use super::op::FlexTensor;
 use super::parallel;
-use super::small::{self, Output};
 
 /// Multiplications from which on a product is spread over the threads.
 const PARALLEL: usize = 192 * 192 * 192;
-
-/// Rows, or terms of a sum, up to which a product is not worth packing its operands for.
-const FEW: usize = 16;
 
 /// Rows or columns of a thread's piece of a product are a multiple of this, so that no register tile is cut.
 const PIECE: usize = 48;
@@ -307,8 +303,6 @@ unsafe fn on_all_threads(output: *mut f32, start: Start<'_>, left: Matrix<'_>, r
         true => 1,
         false => parallel::threads(),
     };
-    // Decided for the whole product: a piece must not be computed in another way because of the number of threads.
-    let packed = rows > FEW && left.columns > FEW;
     let longer = rows.max(columns);
     let step = longer.div_ceil(threads).next_multiple_of(PIECE);
     let output = Place(output);
@@ -321,14 +315,14 @@ unsafe fn on_all_threads(output: *mut f32, start: Start<'_>, left: Matrix<'_>, r
             if rows >= columns {
                 let place = output.0.add(first * columns);
                 let left = left.rows_from(first, count);
-                whole_piece(place, columns, start, [left, right], packed);
+                whole_piece(place, columns, start, [left, right]);
             } else {
                 let right = right.transposed().rows_from(first, count).transposed();
                 let start = match start {
                     Start::Bias(bias) => Start::Bias(&bias[first..first + count]),
                     other => other,
                 };
-                whole_piece(output.0.add(first), columns, start, [left, right], packed);
+                whole_piece(output.0.add(first), columns, start, [left, right]);
             }
         }
     };
@@ -346,7 +340,6 @@ unsafe fn whole_piece(
     row_stride: usize,
     start: Start<'_>,
     [left, right]: [Matrix<'_>; 2],
-    packed: bool,
 ) {
     // SAFETY: rows of the product lie `row_stride` apart in memory that the caller answers for.
     unsafe {
@@ -357,51 +350,7 @@ unsafe fn whole_piece(
             }
         }
         let add = !matches!(start, Start::Nothing);
-        if packed {
-            return call(output, row_stride, add, [left, right]);
-        }
-        let mut place = MatrixMut {
-            start: output,
-            rows: left.rows,
-            columns: right.columns,
-            row_stride,
-            lifetime: PhantomData,
-        };
-        if right.column_stride == 1 {
-            let mode = match add {
-                true => Output::Add,
-                false => Output::Set,
-            };
-            small::multiply(&mut place, mode, 1.0, left, right);
-        } else if left.column_stride == 1 && right.row_stride == 1 {
-            by_its_transpose(&place, add, left, right);
-        } else {
-            call(output, row_stride, add, [left, right]);
-        }
-    }
-}
-
-/// `output (+)= left * right` for a `right` whose columns lie one after another: its transpose is the left side of a product
-/// with the transpose of `left`, which is small.
-///
-/// # Safety
-/// The matrices must fit together, and `output` be valid for writing; with `add`, also for reading.
-#[allow(unsafe_code)]
-unsafe fn by_its_transpose(output: &MatrixMut<'_>, add: bool, left: Matrix<'_>, right: Matrix<'_>) {
-    let mut buffer = Vec::new();
-    let left = small::transpose_padded(left, &mut buffer);
-    let mut space = vec![0.0; right.columns * left.columns];
-    let mut found = MatrixMut::new(&mut space, right.columns, left.columns, left.columns);
-    small::multiply(&mut found, Output::Set, 1.0, right.transposed(), left);
-    for row in 0..output.rows {
-        for column in 0..output.columns {
-            let value = space[column * left.columns + row];
-            // SAFETY: the place is inside the output, which the caller answers for.
-            unsafe {
-                let place = output.start.add(row * output.row_stride + column);
-                *place = if add { *place + value } else { value };
-            }
-        }
+        call(output, row_stride, add, [left, right]);
     }
 }
 
