@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use pelt_hooks::Packing;
-use pelt_ops::{AttentionLayout, attention};
+use pelt_ops::{AttentionLayout, attention, parts, side_by_side};
 use serde::Serialize;
 
 use crate::flops::Work;
@@ -22,6 +22,9 @@ const BATCHES: [[usize; 2]; 7] = [
     [32, 16],
     [64, 8],
 ];
+
+/// Steps of one shape before it is the next one's turn.
+const TURN: usize = 5;
 
 /// The time per token of batches of 512 tokens.
 #[derive(Debug, Serialize)]
@@ -73,76 +76,112 @@ pub fn scaling(setup: &Setup<'_>, settings: &StepSettings) -> Result<ScalingRepo
     })
 }
 
+/// The shapes take turns of a few steps, so that a machine whose speed changes over time is the same to all of them.
 fn points(
     setup: &Setup<'_>,
     settings: &StepSettings,
     batches: &[[usize; 2]],
 ) -> Result<Vec<ScalingPoint>, BenchError> {
-    let points = batches.iter().map(|&[batch, length]| {
-        let setup = Setup { batch, ..*setup };
-        let settings = StepSettings {
-            length,
-            ..*settings
-        };
-        let measured = measure(&setup, &settings)?;
-        let times: Vec<f64> = measured.rounds.iter().map(StepTime::total).collect();
-        let median_ms = median(&times) * 1e3;
-        let attention_ms = attention_ms(&measured.work, settings.rounds, setup.device);
+    let mut steps = vec![Vec::new(); batches.len()];
+    let mut attention = steps.clone();
+    let mut left = settings.rounds;
+    while left > 0 {
+        let rounds = left.min(TURN);
+        left -= rounds;
+        for (place, &[batch, length]) in batches.iter().enumerate() {
+            let setup = Setup { batch, ..*setup };
+            let settings = StepSettings {
+                length,
+                rounds,
+                ..*settings
+            };
+            let measured = measure(&setup, &settings)?;
+            steps[place].extend(measured.rounds.iter().map(StepTime::total));
+            attention[place].extend(attention_times(&measured.work, rounds, setup.device));
+        }
+    }
+    let points = batches.iter().zip(steps).zip(attention);
+    let points = points.map(|((&[batch, length], steps), attention)| {
+        let [median_ms, attention_ms] = [steps, attention].map(|times| median(&times) * 1e3);
         let per_token = |ms: f64| ms * 1e3 / (batch * length) as f64;
-        Ok(ScalingPoint {
+        ScalingPoint {
             batch,
             length,
             median_ms,
             attention_ms,
             us_per_token: per_token(median_ms),
             us_per_token_without_attention: per_token(median_ms - attention_ms),
-        })
+        }
     });
-    points.collect()
+    Ok(points.collect())
 }
 
-/// The attention of all layers, the last of which may have one query per sequence only.
-fn attention_ms(work: &Work, rounds: usize, device: &Device) -> f64 {
-    let keys = Packing::new(vec![work.prompt + work.length; work.sequences]);
-    let all = one_layer_ms(work, &keys, &keys, rounds, device);
-    let last = match work.all_rows_in_last_layer {
-        true => all,
-        false => one_layer_ms(work, &keys, &keys.one_row_each(), rounds, device),
-    };
-    work.shape.layers.saturating_sub(1) as f64 * all + last
-}
-
-/// Forward and backward, with gradients of queries, keys and values.
-fn one_layer_ms(
-    work: &Work,
-    keys: &Packing,
-    queries: &Packing,
-    rounds: usize,
-    device: &Device,
-) -> f64 {
-    let device = device.clone().autodiff();
-    let random = |packing: &Packing| {
-        let shape = [packing.tokens(), work.shape.hidden_size];
-        Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad()
-    };
-    let (query, key, value) = (random(queries), random(keys), random(keys));
-    let layout = AttentionLayout {
-        keys: keys.clone(),
-        queries: queries.clone(),
-        heads: work.shape.heads,
-        dropout: 0.0,
-        dropout_key: None,
-    };
+/// Seconds of the attention of all layers, the last of which may have one query per sequence only. As in a step, the
+/// sequences are cut into parts that run side by side.
+fn attention_times(work: &Work, rounds: usize, device: &Device) -> Vec<f64> {
+    let count = parts(device).min(work.sequences);
+    let parts = (0..count).map(|part| (work.sequences + part) / count);
+    let parts = parts
+        .map(|sequences| {
+            let keys = Packing::new(vec![work.prompt + work.length; sequences]);
+            let last = match work.all_rows_in_last_layer {
+                true => keys.clone(),
+                false => keys.one_row_each(),
+            };
+            let width = work.shape.hidden_size;
+            let all = Attention::new(keys.clone(), keys.clone(), work.shape.heads, width, device);
+            let last = Attention::new(keys, last, work.shape.heads, width, device);
+            [all, last]
+        })
+        .collect::<Vec<_>>();
+    let repeats = work.shape.layers.saturating_sub(1);
     let mut times = Vec::new();
     for round in 0..WARM_UP + rounds {
         let started = Instant::now();
-        let output = attention(query.clone(), key.clone(), value.clone(), vec![], &layout);
-        drop(output.backward());
+        side_by_side(parts.clone(), |[all, last]| {
+            for _ in 0..repeats {
+                all.run();
+            }
+            last.run();
+        });
         if round >= WARM_UP {
             times.push(started.elapsed().as_secs_f64());
         }
     }
-    median(&times) * 1e3
+    times
+}
+
+/// The attention of one layer on random numbers.
+#[derive(Debug, Clone)]
+struct Attention {
+    inputs: [Tensor<2>; 3],
+    layout: AttentionLayout,
+}
+
+impl Attention {
+    fn new(keys: Packing, queries: Packing, heads: usize, width: usize, device: &Device) -> Self {
+        let random = |packing: &Packing| {
+            let shape = [packing.tokens(), width];
+            Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+        };
+        Self {
+            inputs: [&queries, &keys, &keys].map(random),
+            layout: AttentionLayout {
+                keys,
+                queries,
+                heads,
+                dropout: 0.0,
+                dropout_key: None,
+            },
+        }
+    }
+
+    /// Forward and backward, with gradients of queries, keys and values.
+    fn run(&self) {
+        let tracked = |input: &Tensor<2>| input.clone().autodiff().require_grad();
+        let [query, key, value] = self.inputs.each_ref().map(tracked);
+        drop(attention(query, key, value, vec![], &self.layout).backward());
+    }
 }
 
 /// By which part of the smallest value the largest is above it.

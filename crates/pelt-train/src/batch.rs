@@ -35,9 +35,8 @@ impl Batch {
         device: &Device,
     ) -> Vec<Self> {
         let length = |row| TrainingRows::Labelled(examples).length(row);
-        let parts = cut(rows, parts, length);
-        let parts = parts.iter();
-        parts
+        cut(rows, parts, length)
+            .iter()
             .map(|rows| Self::labelled(examples, rows, device))
             .collect()
     }

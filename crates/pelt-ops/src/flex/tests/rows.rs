@@ -106,9 +106,13 @@ fn dropout_explicit(inputs: &[Tensor<2>]) -> Tensor<2> {
     inputs[0].clone() * factors
 }
 
+/// Rows, weight, bias and residual. Neighbours in a row are on different sides of one: the norm of a few numbers that
+/// happen to be close to each other magnifies rounding and bends too much for a step of finite length.
 fn norm_inputs(rows: usize, width: usize, seed: u64) -> Vec<Tensor<2>> {
+    let apart: Vec<f32> = (0..width).map(|column| [-5.0, 7.0][column % 2]).collect();
+    let apart = Tensor::from_data(TensorData::new(apart, [1, width]), &Device::flex());
     vec![
-        noise(rows, width, seed) * 3.0 + 1.0,
+        noise(rows, width, seed) + apart,
         noise(1, width, seed + 1),
         noise(1, width, seed + 2),
         noise(rows, width, seed + 3),
@@ -144,11 +148,8 @@ proptest! {
         assert_slopes(&linear_gelu_kernel, &inputs);
         assert_slopes(&gelu_kernel, &three[..1]);
         assert_slopes(&dropout_kernel, &three[..1]);
-        // The norm of a few numbers that happen to be close to each other bends too much for a step of finite length.
-        if width >= 12 {
-            assert_slopes(&residual_kernel, &three[..4]);
-            assert_slopes(&norm_of_three, &three);
-        }
+        assert_slopes(&residual_kernel, &three[..4]);
+        assert_slopes(&norm_of_three, &three);
         assert_slopes(&add_kernel, &sums);
     }
 }
