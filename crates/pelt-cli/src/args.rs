@@ -139,6 +139,14 @@ pub struct TrainArgs {
     pub stack: Vec<PathBuf>,
     #[command(flatten)]
     pub stack_rules: StackArgs,
+    /// With --method fusion: the trained bottleneck adapters that are mixed and stay as they are (folders as for --stack).
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_delimiter = ',',
+        conflicts_with_all = ["init_adapter", "stack"]
+    )]
+    pub fuse: Vec<PathBuf>,
     /// Task head.
     #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
     pub head: HeadChoice,

@@ -17,6 +17,7 @@ use pelt_tensors::{HostIntTensor, HostTensor, TensorFiles, write_safetensors};
 
 use crate::args::ForwardArgs;
 use crate::device::device;
+use crate::method::Tuning;
 use crate::model::{self, Base};
 use crate::run_folder::{self, RUN_FILE};
 
@@ -209,8 +210,8 @@ fn load_levels(
                 let record = run_folder::read_record(folder)?;
                 let tuning = record.config.tuning.clone();
                 ensure!(
-                    !tuning.tunes_encoder(),
-                    "{}: the run trained the encoder itself, which cannot be combined with adapters",
+                    matches!(tuning, Tuning::Adapter(_)),
+                    "{}: the run did not train an adapter that can be combined with others",
                     folder.display()
                 );
                 ensure!(

@@ -1,6 +1,6 @@
 //! `pelt inspect` and `pelt methods`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use pelt_encoder::{Checkpoint, Encoder, HeadKind};
 use pelt_hooks::EncoderShape;
 use pelt_methods::{AdapterConfig, presets};
@@ -21,6 +21,9 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let total: usize = tensors.iter().map(|(_, shape)| count(shape)).sum();
     let mut components = match &tuning {
         Tuning::Adapter(adapter) => adapter.summary(&config.shape, &device())?,
+        Tuning::Fusion(_) => bail!(
+            "--method fusion: how much is trained depends on the adapters that are mixed; `pelt train --method fusion --fuse DIR,DIR` says it"
+        ),
         Tuning::Full | Tuning::BitFit => {
             let trained = tensors.iter().filter(|(name, _)| tuning.trains(name));
             vec![(
@@ -88,6 +91,12 @@ pub fn methods(args: &MethodsArgs) -> Result<()> {
             .sum();
         rows.push((preset.name, preset.description, Some(config), count));
     }
+    rows.push((
+        "fusion",
+        "AdapterFusion of seq_bn adapters (arXiv 2005.00247): --fuse names them",
+        None,
+        21_252_096,
+    ));
     rows.push(("bitfit", "train the encoder's biases", None, 102_912));
     rows.push(("full", "train every parameter", None, 109_482_240));
     if args.json {

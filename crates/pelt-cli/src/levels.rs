@@ -1,10 +1,12 @@
-//! Trained adapters that a run's own adapter stands on.
+//! Trained adapters that a run's own adapter stands on, or that it mixes.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
 use pelt_methods::{
-    Adapter, AdapterConfig, Level, PartConfig, StackRules, StackedLora, StackedParallel,
+    Adapter, AdapterConfig, FusionConfig, Level, PartConfig, StackRules, StackedLora,
+    StackedParallel,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,19 +49,9 @@ impl LevelsBelow {
             levels: Vec::with_capacity(folders.len()),
         };
         let mut levels = Vec::with_capacity(folders.len());
-        for (number, folder) in folders.iter().enumerate() {
+        check_folders("--stack", folders, out)?;
+        for folder in folders {
             let shown = folder.display();
-            ensure!(
-                !folders[..number]
-                    .iter()
-                    .any(|other| same_folder(other, folder)),
-                "--stack has the folder {shown} twice"
-            );
-            ensure!(
-                !same_folder(folder, out),
-                "--out {} is a folder of --stack, which is never written to",
-                out.display()
-            );
             let found = TrainedAdapter::load(folder, base, &device())?;
             if let Some(own) = &found.below {
                 ensure!(
@@ -75,11 +67,7 @@ impl LevelsBelow {
                     .any(|part| matches!(part, PartConfig::Stack(_))),
                 "{shown}: this adapter is a stack itself, which cannot lie below another adapter"
             );
-            below.levels.push(LevelRecord {
-                path: absolute(folder)?,
-                fingerprint: found.fingerprint,
-                method: found.level.config.clone(),
-            });
+            below.levels.push(LevelRecord::of(folder, &found)?);
             levels.push(found.level);
         }
         Ok((below, levels))
@@ -135,22 +123,99 @@ impl LevelsBelow {
     }
 }
 
+/// The adapters that a run mixes, as its record keeps them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FusedAdapters {
+    /// Their names in the mixture's files.
+    pub names: Vec<String>,
+    pub adapters: Vec<LevelRecord>,
+}
+
+impl FusedAdapters {
+    /// Loads the adapters of `--fuse` and makes a new mixture of them on `training`, for a run that is written to `out`.
+    pub fn read(
+        folders: &[PathBuf],
+        config: &FusionConfig,
+        out: &Path,
+        base: &Base,
+        training: &Device,
+    ) -> Result<(Self, Adapter)> {
+        check_folders("--fuse", folders, out)?;
+        let (mut adapters, mut levels) = (Vec::new(), Vec::new());
+        for folder in folders {
+            let found = TrainedAdapter::to_go_on_from(folder, base, &device())?;
+            let parts = &found.level.config.parts;
+            ensure!(
+                matches!(parts.as_slice(), [PartConfig::Bottleneck(_)]),
+                "{}: only bottleneck adapters can be mixed, but this one is {}",
+                folder.display(),
+                parts
+                    .iter()
+                    .map(PartConfig::name)
+                    .collect::<Vec<_>>()
+                    .join(" + ")
+            );
+            adapters.push(LevelRecord::of(folder, &found)?);
+            levels.push(found.level);
+        }
+        let (names, adapter) = pelt_methods::fuse(levels, config, base.encoder.shape(), training)?;
+        Ok((Self { names, adapters }, adapter))
+    }
+
+    /// Loads the mixture of a run with the adapters from where the record says they are.
+    pub fn load(&self, run: &Path, base: &Base) -> Result<Adapter> {
+        let adapters = self.adapters.iter().map(|record| record.load(run, base));
+        let adapters = adapters.collect::<Result<Vec<_>>>()?;
+        let model_type = base.config().architecture.name();
+        let shape = base.encoder.shape();
+        let loaded = pelt_methods::load_fusion(run, adapters, shape, model_type, &device())?;
+        Ok(pelt_methods::as_adapter(loaded.fusion)?)
+    }
+}
+
+/// Checks that folders of trained adapters are different ones, and none of them the run's.
+fn check_folders(option: &str, folders: &[PathBuf], out: &Path) -> Result<()> {
+    for (number, folder) in folders.iter().enumerate() {
+        ensure!(
+            !folders[..number]
+                .iter()
+                .any(|other| same_folder(other, folder)),
+            "{option} has the folder {} twice",
+            folder.display()
+        );
+        ensure!(
+            !same_folder(folder, out),
+            "--out {} is a folder of {option}, which is never written to",
+            out.display()
+        );
+    }
+    Ok(())
+}
+
 impl LevelRecord {
-    /// Loads the adapter, which must be what it was when `run` was trained on top of it.
+    fn of(folder: &Path, found: &TrainedAdapter) -> Result<Self> {
+        Ok(Self {
+            path: absolute(folder)?,
+            fingerprint: found.fingerprint.clone(),
+            method: found.level.config.clone(),
+        })
+    }
+
+    /// Loads the adapter, which must be what it was when `run` was trained on top of it, or mixed it.
     fn load(&self, run: &Path, base: &Base) -> Result<Level> {
         let shown = run.display();
         let folder = Path::new(&self.path);
         ensure!(
             folder.is_dir(),
-            "{shown}: the run was trained on top of the adapter in {}, but that folder is missing",
+            "{shown}: the run was trained with the adapter in {}, but that folder is missing",
             self.path
         );
         let unreadable =
-            || format!("{shown}: the adapter that the run was trained on top of cannot be loaded");
+            || format!("{shown}: the adapter that the run was trained with cannot be loaded");
         let found = fingerprint(folder).with_context(unreadable)?;
         ensure!(
             found == self.fingerprint,
-            "{shown}: the run was trained on top of the adapter in {}, which has changed since: the SHA-256 of its weights should be {} but is {}",
+            "{shown}: the run was trained with the adapter in {}, which has changed since: the SHA-256 of its weights should be {} but is {}",
             self.path,
             short(&self.fingerprint),
             short(&found)
@@ -161,7 +226,7 @@ impl LevelRecord {
             serde_json::from_str(&serde_json::to_string(&found.level.config)?)?;
         ensure!(
             method == self.method,
-            "{shown}: the run was trained on top of the adapter in {}, which has changed since: it describes another method",
+            "{shown}: the run was trained with the adapter in {}, which has changed since: it describes another method",
             self.path
         );
         Ok(found.level)

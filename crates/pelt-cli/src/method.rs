@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use pelt_methods::{AdapterConfig, PartConfig};
+use pelt_methods::{AdapterConfig, FusionConfig, PartConfig, with_fusion_setting};
 use serde::{Deserialize, Serialize};
 
 /// What a run trains besides the head.
@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub enum Tuning {
     /// An adapter: one method or a union of several.
     Adapter(AdapterConfig),
+    /// A mixture of trained adapters.
+    Fusion(FusionConfig),
     /// Every parameter of the encoder.
     Full,
     /// The encoder's biases.
@@ -24,6 +26,7 @@ impl Tuning {
         let tuning = match (file, method) {
             (None, "full") => Self::Full,
             (None, "bitfit") => Self::BitFit,
+            (None, "fusion") => Self::Fusion(FusionConfig::default()),
             (None, name) => Self::Adapter(AdapterConfig::preset(name)?),
             (Some(file), _) => Self::Adapter(AdapterConfig::read(file)?),
         };
@@ -34,6 +37,12 @@ impl Tuning {
                 }
                 Ok(Self::Adapter(config))
             }
+            Self::Fusion(mut config) => {
+                for setting in settings {
+                    config = with_fusion_setting(&config, setting)?;
+                }
+                Ok(Self::Fusion(config))
+            }
             other => match settings.first() {
                 Some(setting) => bail!("--set {setting}: the method {method} has no settings"),
                 None => Ok(other),
@@ -41,11 +50,11 @@ impl Tuning {
         }
     }
 
-    /// The adapter's configuration; an empty union where the encoder itself is trained.
+    /// The adapter's configuration; an empty union where something else is trained.
     pub fn adapter(&self) -> AdapterConfig {
         match self {
             Self::Adapter(config) => config.clone(),
-            Self::Full | Self::BitFit => AdapterConfig { parts: Vec::new() },
+            Self::Fusion(_) | Self::Full | Self::BitFit => AdapterConfig { parts: Vec::new() },
         }
     }
 
@@ -60,7 +69,7 @@ impl Tuning {
     /// Whether a parameter of the encoder is trained in the run's own copy.
     pub fn trains(&self, name: &str) -> bool {
         match self {
-            Self::Adapter(_) => false,
+            Self::Adapter(_) | Self::Fusion(_) => false,
             Self::Full => true,
             Self::BitFit => name.ends_with(".bias"),
         }
@@ -68,6 +77,6 @@ impl Tuning {
 
     /// Whether the run has a trained copy of the encoder.
     pub fn tunes_encoder(&self) -> bool {
-        !matches!(self, Self::Adapter(_))
+        matches!(self, Self::Full | Self::BitFit)
     }
 }

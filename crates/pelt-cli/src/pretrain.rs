@@ -27,6 +27,10 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
         .optimiser
         .train_config(args.learning_rate, args.max_length)?;
     ensure!(
+        !matches!(tuning, Tuning::Fusion(_)),
+        "--method fusion mixes trained adapters on a task; that is `pelt train --method fusion --fuse DIR,DIR`"
+    );
+    ensure!(
         args.head == HeadChoice::Auto || !tuning.tunes_encoder(),
         "--head flexible is for adapters, but {} writes a whole model",
         args.method

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pelt_encoder::{Architecture, HeadConfig};
 use pelt_hooks::values;
 use pelt_methods::{Adapter, ModelInfo};
@@ -123,6 +123,7 @@ pub fn save(
             pelt_methods::save_head(folder, ADAPTER_NAME, &tensors, None, outputs, &info)?;
         }
         Tuning::Full | Tuning::BitFit => save_model(folder, model, base, base_folder)?,
+        Tuning::Fusion(_) => bail!("a mixture is trained on a task"),
     }
     let mut files = BTreeMap::new();
     for file in [MODEL_FILE, "adapter.safetensors", "model_head.safetensors"] {

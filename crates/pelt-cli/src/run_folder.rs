@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pelt_data::{AnswerRules, Target};
 use pelt_encoder::{EncoderError, Head, HeadConfig};
 use pelt_hooks::{ADAPTER, EncoderShape, NamedParam, load_named, values};
-use pelt_methods::{Adapter, ModelInfo, trained_level};
+use pelt_methods::{Adapter, ModelInfo, as_fusion, trained_level};
 use pelt_metrics::Metric;
 use pelt_tensors::{HostTensor, TensorFiles, write_atomically, write_safetensors};
 use pelt_train::{CHECKPOINT_FILE, PeftModel, TrainConfig};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::device::device;
-use crate::levels::LevelsBelow;
+use crate::levels::{FusedAdapters, LevelsBelow};
 use crate::method::Tuning;
 use crate::model::{Base, absolute};
 use crate::pretrain_folder::PRETRAIN_FILE;
@@ -27,11 +27,13 @@ pub const RUN_FILE: &str = "run.json";
 pub const STARTED_FILE: &str = "started.json";
 /// Trained encoder weights of full fine-tuning and BitFit.
 const TUNED_FILE: &str = "tuned.safetensors";
+/// Trained mixtures of AdapterFusion.
+const FUSION_FILE: &str = "model_adapter_fusion.safetensors";
 /// The adapter's name in its files.
 pub const ADAPTER_NAME: &str = "pelt";
 
 /// Every file that a run writes.
-const FILES: [&str; 9] = [
+const FILES: [&str; 11] = [
     RUN_FILE,
     STARTED_FILE,
     TUNED_FILE,
@@ -39,6 +41,8 @@ const FILES: [&str; 9] = [
     "metrics.jsonl",
     "adapter_config.json",
     "adapter.safetensors",
+    "adapter_fusion_config.json",
+    FUSION_FILE,
     "head_config.json",
     "model_head.safetensors",
 ];
@@ -131,6 +135,9 @@ pub struct RunConfig {
     /// The frozen adapters that the run's own one was trained on top of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<LevelsBelow>,
+    /// The frozen adapters that the run mixes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fused: Option<FusedAdapters>,
 }
 
 /// How questions are read and answered.
@@ -267,10 +274,12 @@ pub fn identity(mut config: Value) -> Map<String, Value> {
     if let Some(base) = config["base"].as_object_mut() {
         base.remove("path");
     }
-    let levels = config.pointer_mut("/stack/levels");
-    for level in levels.and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(level) = level.as_object_mut() {
-            level.remove("path");
+    for frozen in ["/stack/levels", "/fused/adapters"] {
+        let levels = config.pointer_mut(frozen);
+        for level in levels.and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(level) = level.as_object_mut() {
+                level.remove("path");
+            }
         }
     }
     if let Some(train) = config["train"].as_object_mut() {
@@ -345,6 +354,10 @@ pub fn save(
         let own = trained_level(&model.method);
         pelt_methods::save(folder, ADAPTER_NAME, adapter, own, &info)?;
     }
+    if let (Tuning::Fusion(fusion), Some(fused)) = (&config.tuning, &config.fused) {
+        let mixture = as_fusion(&model.method).context("the run has no mixture")?;
+        pelt_methods::save_fusion(folder, &fused.names, fusion, mixture, &info)?;
+    }
     let tensors = host_tensors(&model.head.named_params(), &values(&model.head))?;
     let labels = crate::data::label_names(&config.target);
     pelt_methods::save_head(
@@ -392,7 +405,12 @@ pub fn remove_unfinished(folder: &Path) -> Result<()> {
 /// SHA-256 of every tensor file that `save` wrote.
 fn tensor_files(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut out = BTreeMap::new();
-    for file in ["adapter.safetensors", "model_head.safetensors", TUNED_FILE] {
+    for file in [
+        "adapter.safetensors",
+        FUSION_FILE,
+        "model_head.safetensors",
+        TUNED_FILE,
+    ] {
         let path = folder.join(file);
         if path.exists() {
             out.insert(file.to_string(), TensorFiles::open(&path)?.sha256()?);
@@ -482,6 +500,14 @@ pub fn load(folder: &Path, record: RunRecord, base: &Base, model: &Path) -> Resu
                 Some(below) => below.put_below(folder, method.clone(), own, base)?,
                 None => own,
             }
+        }
+        Tuning::Fusion(_) => {
+            let fused = config.fused.as_ref();
+            let fused = fused.with_context(|| {
+                let shown = folder.display();
+                format!("{shown}: not a run's record: it does not say which adapters are mixed")
+            })?;
+            fused.load(folder, base)?
         }
         Tuning::Full | Tuning::BitFit => {
             config

@@ -9,7 +9,7 @@ use pelt_train::{AdapterDrop, PeftModel, TrainConfig, Trainer, TrainingRows};
 
 use crate::args::TrainArgs;
 use crate::device::device;
-use crate::levels::LevelsBelow;
+use crate::levels::{FusedAdapters, LevelsBelow};
 use crate::method::Tuning;
 use crate::model::{self, Base};
 use crate::output::print_line;
@@ -37,6 +37,14 @@ pub fn run(args: TrainArgs) -> Result<()> {
         "--stack trains a new adapter on top of others, but {} trains the encoder itself",
         args.method
     );
+    ensure!(
+        args.fuse.is_empty() != matches!(tuning, Tuning::Fusion(_)),
+        "--method fusion and --fuse DIR,DIR belong together: the one trains a mixture of the adapters that the other names"
+    );
+    ensure!(
+        args.stack.is_empty() || !matches!(tuning, Tuning::Fusion(_)),
+        "--stack trains a new adapter on top of others, but fusion mixes trained ones"
+    );
     let source = Source::read(&args)?;
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, args.optimiser.dropout)?;
@@ -55,9 +63,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
             Some(LevelsBelow::read(folders, rules, &args.out, &base)?)
         }
     };
-    let mut init_adapter = None;
-    let mut adapter = match &args.init_adapter {
-        Some(folder) => {
+    let (mut init_adapter, mut fused) = (None, None);
+    let mut adapter = match (&args.init_adapter, &tuning) {
+        (Some(folder), _) => {
             let found = TrainedAdapter::to_go_on_from(folder, &base, &training)?;
             // The new head's values follow.
             training.seed(args.optimiser.seed);
@@ -65,7 +73,14 @@ pub fn run(args: TrainArgs) -> Result<()> {
             init_adapter = Some(found.fingerprint);
             found.level.adapter
         }
-        None => model::new_adapter(
+        (None, Tuning::Fusion(config)) => {
+            training.seed(args.optimiser.seed);
+            let (adapters, adapter) =
+                FusedAdapters::read(&args.fuse, config, &args.out, &base, &training)?;
+            fused = Some(adapters);
+            adapter
+        }
+        (None, _) => model::new_adapter(
             &tuning.adapter(),
             &base,
             &tokenizer,
@@ -114,6 +129,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         questions: source.settings(),
         init_adapter,
         stack,
+        fused,
     };
     let target = Target {
         kind: &RUN_FOLDER,

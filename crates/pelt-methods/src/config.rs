@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use pelt_hooks::{EncoderShape, Method, draw};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -33,7 +34,7 @@ impl AdapterConfig {
             }),
             None => {
                 let mut known: Vec<&str> = presets().iter().map(|preset| preset.name).collect();
-                known.extend(["full", "bitfit"]);
+                known.extend(["fusion", "full", "bitfit"]);
                 Err(MethodError::UnknownMethod {
                     name: name.to_string(),
                     known: known.join(", "),
@@ -268,7 +269,11 @@ fn stand_together(one: &PartConfig, other: &PartConfig) -> Result<(), MethodErro
 }
 
 /// A part with one of its settings changed.
-fn with_setting(part: &PartConfig, keys: &[&str], value: Value) -> Result<PartConfig, String> {
+pub(crate) fn with_setting<T: Serialize + DeserializeOwned>(
+    part: &T,
+    keys: &[&str],
+    value: Value,
+) -> Result<T, String> {
     let mut whole = serde_json::to_value(part).map_err(|e| e.to_string())?;
     let mut place = &mut whole;
     for (depth, key) in keys.iter().enumerate() {
@@ -304,7 +309,7 @@ fn with_setting(part: &PartConfig, keys: &[&str], value: Value) -> Result<PartCo
 }
 
 /// A value as TOML reads it, or else the text itself.
-fn parse_value(text: &str) -> Value {
+pub(crate) fn parse_value(text: &str) -> Value {
     let parsed = toml::from_str::<toml::Table>(&format!("value = {text}"));
     match parsed {
         Ok(mut table) if table.len() == 1 => table

@@ -138,6 +138,21 @@ pub fn trained_level(adapter: &Adapter) -> &Adapter {
     }
 }
 
+/// The same adapters, with a number added to names that come again.
+pub(crate) fn names_apart(mut levels: Vec<Level>) -> Vec<Level> {
+    for at in 1..levels.len() {
+        let (before, rest) = levels.split_at_mut(at);
+        let name = rest[0].name.clone();
+        let taken = |name: &String| before.iter().any(|other| other.name == *name);
+        let numbered = (2..).map(|number| format!("{name}_{number}"));
+        let free = std::iter::once(name.clone())
+            .chain(numbered)
+            .find(|name| !taken(name));
+        rest[0].name = free.unwrap_or(name);
+    }
+    levels
+}
+
 fn alone(stack: Stack<Adapter>) -> Result<Adapter, MethodError> {
     Adapter::new(vec![AnyMethod::Stack(stack)])
         .map_err(|error| MethodError::Union(error.to_string()))
@@ -154,14 +169,8 @@ fn build(
         levels: levels.iter().map(|level| level.config.clone()).collect(),
     };
     config.validate(shape)?;
-    let mut named: Vec<(String, Adapter)> = Vec::with_capacity(levels.len());
-    for level in levels {
-        let taken = |name: &String| named.iter().any(|(other, _)| other == name);
-        let numbered = (2..).map(|number| format!("{}_{number}", level.name));
-        let name = std::iter::once(level.name.clone()).chain(numbered);
-        let name = name.into_iter().find(|name| !taken(name));
-        named.push((name.unwrap_or_default(), level.adapter));
-    }
+    let named = names_apart(levels).into_iter();
+    let named = named.map(|level| (level.name, level.adapter)).collect();
     Stack::new(named, rules).map_err(|error| MethodError::Union(error.to_string()))
 }
 

@@ -12,8 +12,10 @@ use super::json::{known, refuse};
 use super::read::check_description;
 use super::write::{ModelInfo, host_tensors, write_both};
 use crate::format::{Target, read_json};
+use crate::fusion::bottleneck;
+use crate::stack::names_apart;
 use crate::tensors::{Reading, Stored, check_model, fill};
-use crate::{AnyMethod, Level, MethodError};
+use crate::{Level, MethodError};
 
 /// The file that describes a fusion.
 pub(crate) const CONFIG_FILE: &str = "adapter_fusion_config.json";
@@ -32,7 +34,8 @@ pub struct LoadedFusion {
     pub fusion: Fusion,
 }
 
-/// Loads the fusion of these adapters. They are taken in the order of the fusion's file, by name.
+/// Loads the fusion of these adapters. They are taken in the order of the fusion's file, by name, where a number is added to
+/// one that comes again.
 ///
 /// # Errors
 /// A missing or broken file, a fusion of other adapters or for another model, adapters that are no bottleneck adapters,
@@ -60,7 +63,8 @@ pub fn load_fusion(
     let names = names(&json).ok_or_else(|| {
         target.error("the entry \"adapter_names\" is missing or not a list of names")
     })?;
-    let adapters = in_order(adapters, &names).map_err(|message| target.error(message))?;
+    let adapters =
+        in_order(names_apart(adapters), &names).map_err(|message| target.error(message))?;
     let fusion = config.init(adapters, shape, device)?;
     let files = TensorFiles::open_folder(folder, &[TENSORS])?;
     let all = names.join(",");
@@ -168,15 +172,7 @@ fn in_order(mut adapters: Vec<Level>, names: &[String]) -> Result<Vec<Bottleneck
                 given.join(", ")
             ));
         };
-        let mut parts = adapters.remove(at).adapter.parts;
-        match (parts.pop(), parts.is_empty()) {
-            (Some(AnyMethod::Bottleneck(bottleneck)), true) => out.push(bottleneck),
-            _ => {
-                return Err(format!(
-                    "only bottleneck adapters can be fused, but {name} is another method"
-                ));
-            }
-        }
+        out.push(bottleneck(adapters.remove(at))?);
     }
     match adapters.first() {
         Some(level) => Err(format!(

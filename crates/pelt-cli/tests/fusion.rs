@@ -1,0 +1,146 @@
+//! Training a mixture of trained adapters.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests may unwrap as tests do.
+
+mod common;
+
+use common::{Scene, labelled};
+use serde_json::Value;
+
+const TRAIN: &str = "train --model bert --train-file train.tsv --validation-file dev.tsv --epochs 2 --batch-size 8 --max-length 32";
+const FUSE: &str = "--method fusion --fuse first,second --lr 1e-2";
+
+/// A scene with the adapters `first` and `second`.
+fn scene() -> Scene {
+    let scene = Scene::new();
+    for (name, seed) in [("first", 1), ("second", 2)] {
+        scene.succeeds(&format!(
+            "{TRAIN} --method seq_bn --lr 1e-2 --seed {seed} --out {name}"
+        ));
+    }
+    scene
+}
+
+#[test]
+fn a_mixture_is_trained_and_runs_with_its_adapters() {
+    let scene = scene();
+    let frozen = ["first", "second"].map(|run| scene.read(&format!("{run}/adapter.safetensors")));
+    scene.succeeds(&format!("{TRAIN} {FUSE} --out run"));
+    let again = ["first", "second"].map(|run| scene.read(&format!("{run}/adapter.safetensors")));
+    assert_eq!(frozen, again);
+    let record = scene.read_json("run/run.json");
+    let fused = &record["config"]["fused"];
+    assert_eq!(fused["names"], serde_json::json!(["pelt", "pelt_2"]));
+    // Two layers, width 32: query, key and value; the head has a row of 32 and a bias for each of two classes.
+    let mixtures = 2 * (2 * (32 * 32 + 32) + 32 * 32);
+    assert_eq!(record["results"]["trainable_parameters"], mixtures + 2 * 33);
+    let files = scene.names("run");
+    assert!(
+        files
+            .iter()
+            .any(|name| name == "adapter_fusion_config.json"),
+        "{files:?}"
+    );
+    assert!(
+        !files.iter().any(|name| name == "adapter.safetensors"),
+        "{files:?}"
+    );
+
+    let evaluate = "evaluate --run run --model bert --file dev.tsv --json";
+    let scores = scene.succeeds(evaluate).json();
+    let best = &record["results"]["best"];
+    let [again, best] = [&scores, best].map(|values: &Value| values["loss"].as_f64().unwrap());
+    assert!((again - best).abs() < 1e-5, "{again} {best}");
+    let answers = scene.pelt_with_input("predict --run run --model bert", "the movie was good\n");
+    assert!(answers.json_lines()[0]["label"].is_string());
+
+    // The mixture by hand: its files are those of the other library.
+    scene.write_integers(
+        "inputs.safetensors",
+        &[
+            ("input_ids", &[1, 4], &[2, 5, 6, 3]),
+            ("attention_mask", &[1, 4], &[1, 1, 1, 1]),
+        ],
+    );
+    let forward = "forward --model bert --inputs inputs.safetensors --output out.safetensors";
+    scene.succeeds(&format!("{forward} --adapter run"));
+    let whole = scene.tensors("out.safetensors")["last_hidden_state"].clone();
+    for run in ["first", "second"] {
+        for file in ["adapter_config.json", "adapter.safetensors"] {
+            scene.write(
+                &format!("own/{run}/{file}"),
+                scene.read(&format!("{run}/{file}")),
+            );
+        }
+    }
+    scene.succeeds(&format!(
+        "{forward} --adapter own/first --adapter own/second --fusion run"
+    ));
+    assert_eq!(scene.tensors("out.safetensors")["last_hidden_state"], whole);
+
+    scene.write(
+        "second/adapter.safetensors",
+        scene.read("first/adapter.safetensors"),
+    );
+    scene.refuses(evaluate, &["run", "second", "has changed since"]);
+}
+
+#[test]
+fn settings_and_the_seed_decide_the_mixture() {
+    let scene = scene();
+    let train = |more: &str| {
+        scene.succeeds(&format!("{TRAIN} {FUSE} --force --out run {more}"));
+        scene.tensors("run/model_adapter_fusion.safetensors")
+    };
+    let dynamic = train("");
+    assert_eq!(dynamic, train(""));
+    assert_ne!(dynamic, train("--seed 7"));
+    let fixed = train("--set fusion.kind=static");
+    assert!(dynamic.keys().any(|name| name.contains(".value.")));
+    assert!(!fixed.keys().any(|name| name.contains(".value.")));
+    let config = scene.read_json("run/adapter_fusion_config.json");
+    assert_eq!(config["config"]["value"], false);
+}
+
+#[test]
+fn what_cannot_be_mixed_is_refused() {
+    let scene = scene();
+    scene.succeeds(&format!("{TRAIN} --method lora --out lora"));
+    let refused: [(&str, &[&str]); 8] = [
+        ("--method fusion", &["--method fusion", "--fuse"]),
+        ("--method lora --fuse first", &["--method fusion", "--fuse"]),
+        (
+            "--method fusion --fuse first,first",
+            &["--fuse", "first", "twice"],
+        ),
+        (
+            "--method fusion --fuse first,lora",
+            &["lora", "only bottleneck adapters"],
+        ),
+        (
+            "--method fusion --fuse first,none",
+            &["none", "adapter_config.json"],
+        ),
+        (
+            "--method fusion --fuse first --set lora.r=2",
+            &["lora.r=2", "fusion.KEY=VALUE"],
+        ),
+        (
+            "--method fusion --fuse first --set fusion.kinds=static",
+            &["kinds", "kind"],
+        ),
+        (
+            "--method fusion --fuse first --set fusion.kind=other",
+            &["other", "dynamic"],
+        ),
+    ];
+    for (options, expected) in refused {
+        scene.refuses(&format!("{TRAIN} {options} --out no"), expected);
+        assert!(!scene.names(".").contains(&"no".to_string()));
+    }
+    scene.refuses("inspect --model bert --method fusion", &["--method fusion"]);
+    scene.refuses(
+        &format!("{TRAIN} --method fusion --fuse first,second --out first --force"),
+        &["first", "--fuse", "never written to"],
+    );
+}
