@@ -24,7 +24,7 @@ const BATCHES: [[usize; 2]; 7] = [
 ];
 
 /// Steps of one shape before it is the next one's turn.
-const TURN: usize = 5;
+const TURN: usize = 3;
 
 /// The time per token of batches of 512 tokens.
 #[derive(Debug, Serialize)]

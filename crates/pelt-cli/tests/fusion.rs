@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Scene, labelled};
+use common::Scene;
 use serde_json::Value;
 
 const TRAIN: &str = "train --model bert --train-file train.tsv --validation-file dev.tsv --epochs 2 --batch-size 8 --max-length 32";

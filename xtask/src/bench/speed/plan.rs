@@ -134,7 +134,8 @@ fn scaling(settings: &Settings) -> Measurement {
         ours: command(settings, "scaling")
             .option("--model", &settings.model)
             .option("--method", "lora")
-            .option("--rounds", settings.step_rounds)
+            // Seven shapes that take turns need many of them to meet the same machine.
+            .option("--rounds", 4 * settings.step_rounds)
             .words,
         theirs: None,
         rounds: settings.table_rounds,
