@@ -187,6 +187,12 @@ pub fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
 }
 
+/// A matrix that does not change the size of numbers. With larger products GELU and the sigmoid would reach denormal
+/// numbers, which take many times as long as others and are rare in a model.
+pub fn random_weight([inputs, outputs]: [usize; 2]) -> Tensor<2> {
+    random([inputs, outputs]) / (inputs as f64).sqrt()
+}
+
 /// The same values in memory of their own.
 pub fn copy<const D: usize>(values: &Tensor<D>) -> Tensor<D> {
     // A clone would share its memory; the sum cannot, as `values` is still needed.

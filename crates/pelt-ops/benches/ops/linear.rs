@@ -5,7 +5,9 @@ use burn::tensor::Tensor;
 use divan::Bencher;
 use pelt_ops::Linear;
 
-use crate::cases::{Case, HIDDEN, INTERMEDIATE, LONG, SHORT, backward_cases, cases, random};
+use crate::cases::{
+    Case, HIDDEN, INTERMEDIATE, LONG, SHORT, backward_cases, cases, random, random_weight,
+};
 
 type Forward = fn(&Linear, Tensor<2>) -> Tensor<2>;
 
@@ -13,7 +15,7 @@ type Forward = fn(&Linear, Tensor<2>) -> Tensor<2>;
 fn frozen(bencher: Bencher, case: Case, [inputs, outputs]: [usize; 2], forward: Forward) {
     let rows = case.batch.random(inputs);
     let layer = Linear {
-        weight: Param::from_tensor(random([inputs, outputs])),
+        weight: Param::from_tensor(random_weight([inputs, outputs])),
         bias: Param::from_tensor(random([outputs])),
     };
     case.measure(bencher, || case.input(&rows), |rows| forward(&layer, rows));
@@ -22,7 +24,7 @@ fn frozen(bencher: Bencher, case: Case, [inputs, outputs]: [usize; 2], forward: 
 /// The gradients of weight and bias too.
 fn trained(bencher: Bencher, case: Case, [inputs, outputs]: [usize; 2], forward: Forward) {
     let rows = case.batch.random(inputs);
-    let (weight, bias) = (random([inputs, outputs]), random([outputs]));
+    let (weight, bias) = (random_weight([inputs, outputs]), random([outputs]));
     let inputs = || {
         let layer = Linear {
             weight: case.trained(&weight),

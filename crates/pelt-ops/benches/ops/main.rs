@@ -10,7 +10,7 @@ mod methods;
 mod rows;
 mod update;
 
-/// Enough for a median; all operations together then take about a minute on two cores.
+/// Enough for a median; all operations together then take a minute or two on two cores.
 const SAMPLES: u32 = 20;
 
 fn main() {

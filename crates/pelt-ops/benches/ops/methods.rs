@@ -4,7 +4,7 @@ use divan::Bencher;
 use pelt_hooks::{Gate, Hidden, Pass};
 use pelt_ops::{Narrow, gate};
 
-use crate::cases::{Case, HIDDEN, LONG, SHORT, cases, random};
+use crate::cases::{Case, HIDDEN, LONG, SHORT, cases, random, random_weight};
 
 const LORA: usize = 8;
 const BOTTLENECK: usize = 24;
@@ -12,7 +12,7 @@ const BOTTLENECK: usize = 24;
 #[divan::bench(args = cases(&[LONG, SHORT]))]
 fn lora_8(bencher: Bencher, case: Case) {
     let rows = case.batch.random(HIDDEN);
-    let (down, up) = (random([HIDDEN, LORA]), random([LORA, HIDDEN]));
+    let (down, up) = (random_weight([HIDDEN, LORA]), random_weight([LORA, HIDDEN]));
     let inputs = || {
         let network = Narrow {
             down: case.input(&down),
@@ -31,7 +31,10 @@ fn lora_8(bencher: Bencher, case: Case) {
 fn gated_bottleneck_24(bencher: Bencher, case: Case) {
     let rows = case.batch.random(HIDDEN);
     let packing = case.batch.packing();
-    let (down, up) = (random([HIDDEN, BOTTLENECK]), random([BOTTLENECK, HIDDEN]));
+    let (down, up) = (
+        random_weight([HIDDEN, BOTTLENECK]),
+        random_weight([BOTTLENECK, HIDDEN]),
+    );
     let (down_bias, up_bias) = (random([BOTTLENECK]), random([HIDDEN]));
     let gates = random([packing.sequences(), 1]);
     let inputs = || {
@@ -52,7 +55,7 @@ fn gated_bottleneck_24(bencher: Bencher, case: Case) {
 fn gate_384(bencher: Bencher, case: Case) {
     let rows = case.batch.random(HIDDEN);
     let packing = case.batch.packing();
-    let (weight, bias) = (random([HIDDEN, 1]), random([1]));
+    let (weight, bias) = (random_weight([HIDDEN, 1]), random([1]));
     let pass = Pass::evaluate();
     let inputs = || {
         let parameters = Gate {
