@@ -71,6 +71,9 @@ pub struct Arguments {
     /// Threads of both sides [default: one per core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Only the measurements whose names begin with one of these, e.g. `infer,scaling`.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    only: Vec<String>,
     /// One short run of each measurement, one task and no table of methods: to try the command out.
     #[arg(long)]
     quick: bool,
@@ -118,7 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("without --data nothing is measured on real rows");
         results.note("no data set was given, so nothing was measured on real rows");
     }
-    let plan = plan::measurements(&settings);
+    let plan = plan::chosen(plan::measurements(&settings), &arguments.only)?;
     for (number, measurement) in plan.iter().enumerate() {
         println!("[{}/{}] {}", number + 1, plan.len(), measurement.name);
         measure(measurement, &ours, python.as_ref(), &mut results);

@@ -1,5 +1,7 @@
 //! What is measured, in which order.
 
+use anyhow::{Result, ensure};
+
 use super::acceptance::UNION;
 
 /// What the measurements depend on.
@@ -98,6 +100,23 @@ pub fn measurements(settings: &Settings) -> Vec<Measurement> {
         }
     }
     plan
+}
+
+/// The measurements whose names begin with one of the words; all of them without words.
+pub fn chosen(plan: Vec<Measurement>, words: &[String]) -> Result<Vec<Measurement>> {
+    for word in words {
+        let names: Vec<&str> = plan.iter().map(|one| one.name.as_str()).collect();
+        ensure!(
+            names.iter().any(|name| name.starts_with(word.as_str())),
+            "--only {word}: no measurement's name begins so; there are {}",
+            names.join(", ")
+        );
+    }
+    let wanted = |one: &Measurement| words.iter().any(|word| one.name.starts_with(word.as_str()));
+    Ok(plan
+        .into_iter()
+        .filter(|one| words.is_empty() || wanted(one))
+        .collect())
 }
 
 fn ceiling(settings: &Settings) -> Measurement {
@@ -249,6 +268,23 @@ mod tests {
             "table infer prefix",
         ];
         assert_eq!(names(&settings()), expected);
+    }
+
+    #[test]
+    fn measurements_can_be_chosen_by_how_their_names_begin() {
+        let only = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
+            chosen(measurements(&settings()), &words)
+        };
+        let names = |plan: Vec<Measurement>| -> Vec<String> {
+            plan.into_iter().map(|one| one.name).collect()
+        };
+        assert_eq!(only(&[]).unwrap().len(), 11);
+        let some = names(only(&["scaling", "epoch cola"]).unwrap());
+        assert_eq!(some, ["epoch cola", "epoch cola max", "scaling"]);
+        let message = only(&["infer", "speed"]).unwrap_err().to_string();
+        assert!(message.starts_with("--only speed:"), "{message}");
+        assert!(message.contains("infer mrpc"), "{message}");
     }
 
     #[test]
