@@ -51,6 +51,11 @@ impl EncoderHooks for Bottleneck {
         false
     }
 
+    fn changes_layer(&self, layer: usize) -> bool {
+        let layer = self.layers.get(layer);
+        layer.is_some_and(|layer| layer.attention.is_some() || layer.feed_forward.is_some())
+    }
+
     fn sublayer_reads(&self, site: SublayerSite) -> Reads {
         match self.block(site) {
             Some(block) if block.is_parallel() => Reads::Input,

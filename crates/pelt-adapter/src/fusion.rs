@@ -249,6 +249,11 @@ impl EncoderHooks for Fusion {
         false
     }
 
+    fn changes_layer(&self, layer: usize) -> bool {
+        let layer = self.layers.get(layer);
+        layer.is_some_and(|layer| layer.attention.is_some() || layer.feed_forward.is_some())
+    }
+
     fn sublayer(
         &self,
         site: SublayerSite,

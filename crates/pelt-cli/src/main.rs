@@ -1,6 +1,7 @@
 //! `pelt`: train, evaluate and ship adapters of text encoders.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::exit)] // A command line talks to its user.
 
+mod activations;
 mod args;
 mod corpus;
 mod data;

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use pelt_data::Card;
 use pelt_train::{AdapterDrop, PeftModel, TrainConfig, Trainer, TrainingRows};
 
+use crate::activations;
 use crate::args::TrainArgs;
 use crate::device::device;
 use crate::levels::{FusedAdapters, LevelsBelow};
@@ -25,6 +26,11 @@ pub fn run(args: TrainArgs) -> Result<()> {
     ensure!(
         !args.adapter_drop || !tuning.tunes_encoder(),
         "--adapter-drop leaves a method out of layers, but {} trains the encoder itself",
+        args.method
+    );
+    ensure!(
+        !args.cache_activations || !tuning.tunes_encoder(),
+        "--cache-activations keeps what frozen layers give, but {} trains the encoder itself",
         args.method
     );
     ensure!(
@@ -103,6 +109,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
     if tuning.tunes_encoder() {
         peft = peft.with_tuned_encoder(|name| tuning.trains(name));
     }
+    if args.cache_activations {
+        activations::check(&peft)?;
+    }
 
     let rows = source.prepare(&Reading {
         tokenizer: &tokenizer,
@@ -150,6 +159,9 @@ pub fn run(args: TrainArgs) -> Result<()> {
     }
     for line in &rows.description {
         eprintln!("{line}");
+    }
+    if args.cache_activations {
+        eprintln!("{}", activations::describe(&peft, &rows.train));
     }
 
     let trainer = Trainer {
@@ -224,5 +236,7 @@ fn train_config(args: &TrainArgs) -> Result<TrainConfig> {
     if args.adapter_drop {
         config.adapter_drop = AdapterDrop::Robust;
     }
+    config.cache_activations = args.cache_activations;
+    config.validate()?;
     Ok(config)
 }

@@ -21,6 +21,9 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
+    /// Dropout keys that a forward pass draws.
+    pub const DROPOUT_SITES: u64 = 1;
+
     /// The hidden states that the first layer reads, prompts included.
     pub fn forward<H: EncoderHooks>(
         &self,

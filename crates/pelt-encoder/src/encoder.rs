@@ -1,17 +1,19 @@
 //! The encoder: embeddings, layers and an optional pooler.
 
+mod forward;
+
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use pelt_hooks::{
-    EncoderHooks, EncoderShape, Hidden, NamedParam, NoHooks, PackedBatch, Pass, ProjectionChange,
-    ProjectionDelta, ProjectionSite, PromptPlace,
+    EncoderHooks, EncoderShape, Hidden, NamedParam, Pass, ProjectionChange, ProjectionDelta,
+    ProjectionSite, PromptPlace,
 };
 use pelt_ops::{LayerNorm, Linear};
 
 use crate::embeddings::Embeddings;
-use crate::layer::{Layer, LayerContext, project};
+use crate::layer::{Layer, project};
 use crate::{EncoderConfig, EncoderError};
 
 /// Which rows of the last layer are read.
@@ -237,48 +239,6 @@ impl Encoder {
         })
     }
 
-    /// The last hidden states of a batch.
-    ///
-    /// # Shapes
-    /// `[tokens, d]` with prompt rows included, or `[sequences, d]` for [`RowsRead::First`].
-    ///
-    /// # Errors
-    /// If a sequence is too long, or a token is not in the vocabulary.
-    pub fn forward<H: EncoderHooks>(
-        &self,
-        batch: &PackedBatch,
-        hooks: &H,
-        rows: RowsRead,
-        pass: &Pass,
-    ) -> Result<Hidden, EncoderError> {
-        self.check_length(batch.packing.longest(), hooks)?;
-        check_ids("token id", &batch.input_ids, self.config.shape.vocab_size)?;
-        check_ids(
-            "token type id",
-            &batch.token_type_ids,
-            self.config.type_vocab_size,
-        )?;
-        let mut hidden = self.embeddings.forward(batch, hooks, &self.config, pass);
-        for (index, layer) in self.layers.iter().enumerate() {
-            let first_rows_only = rows == RowsRead::First && index + 1 == self.layers.len();
-            let config = &self.config;
-            hidden = match pass.skips(index) {
-                true => {
-                    let hooks = &NoHooks;
-                    layer.forward(
-                        hidden,
-                        &context(index, hooks, config, pass, first_rows_only),
-                    )
-                }
-                false => layer.forward(
-                    hidden,
-                    &context(index, hooks, config, pass, first_rows_only),
-                ),
-            };
-        }
-        Ok(hidden)
-    }
-
     /// BERT's pooler on the first row of every sequence: `tanh(Lin(x))`, or `None` where the model has none.
     ///
     /// # Shapes
@@ -328,33 +288,6 @@ impl Encoder {
             linear_params("pooler.dense", pooler, &mut out);
         }
         out
-    }
-}
-
-fn context<'a, H>(
-    index: usize,
-    hooks: &'a H,
-    config: &'a EncoderConfig,
-    pass: &'a Pass,
-    first_rows_only: bool,
-) -> LayerContext<'a, H> {
-    LayerContext {
-        index,
-        hooks,
-        config,
-        pass,
-        first_rows_only,
-    }
-}
-
-fn check_ids(table: &'static str, ids: &[u32], rows: usize) -> Result<(), EncoderError> {
-    match ids.iter().find(|id| **id as usize >= rows) {
-        Some(id) => Err(EncoderError::UnknownToken {
-            table,
-            id: *id,
-            rows,
-        }),
-        None => Ok(()),
     }
 }
 

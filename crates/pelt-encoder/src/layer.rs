@@ -52,6 +52,9 @@ pub fn first_rows(hidden: &Hidden) -> Hidden {
 }
 
 impl Layer {
+    /// Dropout keys that a forward pass draws, beside those of a method: of the attention and of both sub-layers.
+    pub const DROPOUT_SITES: u64 = 3;
+
     /// The frozen projection of this name, to be replaced in a copy of the layer.
     pub fn linear_mut(&mut self, projection: Projection) -> &mut Linear {
         match projection {

@@ -1,5 +1,7 @@
 //! A batch of token sequences without padding.
 
+use burn::tensor::Tensor;
+
 use crate::Packing;
 
 /// One tokenised input, special tokens included.
@@ -11,6 +13,15 @@ pub struct Sequence {
     pub token_type_ids: Vec<u32>,
 }
 
+/// Hidden states of a batch that an encoder has computed before.
+#[derive(Debug, Clone)]
+pub struct LeadingStates {
+    /// How many leading layers have been run.
+    pub layers: usize,
+    /// What the last of them gave, `[tokens, d]`.
+    pub values: Tensor<2>,
+}
+
 /// A batch of sequences laid end to end, on the host.
 #[derive(Debug, Clone)]
 pub struct PackedBatch {
@@ -20,6 +31,8 @@ pub struct PackedBatch {
     pub token_type_ids: Vec<u32>,
     /// Where each sequence lies.
     pub packing: Packing,
+    /// What leading layers give for this batch, where that is known. An encoder then goes on from there.
+    pub leading: Option<LeadingStates>,
 }
 
 impl PackedBatch {
@@ -40,6 +53,7 @@ impl PackedBatch {
             input_ids,
             token_type_ids,
             packing: Packing::new(lengths),
+            leading: None,
         }
     }
 }

@@ -169,6 +169,12 @@ pub trait EncoderHooks {
         true
     }
 
+    /// Whether there may be a contribution at any site of this layer. What leading layers without one give is the same
+    /// however the method is trained, so it need not be computed again.
+    fn changes_layer(&self, _layer: usize) -> bool {
+        true
+    }
+
     /// Which side of a projection this method's contribution there is made from.
     fn projection_reads(&self, _site: ProjectionSite) -> Reads {
         Reads::Input
@@ -227,6 +233,10 @@ impl<T: EncoderHooks + ?Sized> EncoderHooks for &T {
 
     fn changes(&self, site: ProjectionSite) -> bool {
         (**self).changes(site)
+    }
+
+    fn changes_layer(&self, layer: usize) -> bool {
+        (**self).changes_layer(layer)
     }
 
     fn projection_reads(&self, site: ProjectionSite) -> Reads {
@@ -292,6 +302,10 @@ pub struct NoHooks;
 
 impl EncoderHooks for NoHooks {
     fn changes(&self, _site: ProjectionSite) -> bool {
+        false
+    }
+
+    fn changes_layer(&self, _layer: usize) -> bool {
         false
     }
 }

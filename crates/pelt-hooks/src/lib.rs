@@ -16,7 +16,7 @@ mod pass;
 mod settings;
 mod shape;
 
-pub use batch::{PackedBatch, Sequence};
+pub use batch::{LeadingStates, PackedBatch, Sequence};
 pub use delta::{ProjectionChange, ProjectionDelta};
 pub use error::ConfigError;
 pub use gate::{Gate, GateBias};

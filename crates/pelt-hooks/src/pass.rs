@@ -81,6 +81,11 @@ impl Pass {
         Some(mix(seed ^ mix(site)))
     }
 
+    /// Passes over the next dropout sites, whose results are known: the sites behind them keep their keys.
+    pub fn pass_over(&self, sites: u64) {
+        self.sites.set(self.sites.get() + sites);
+    }
+
     /// A value that a method needs in several layers and computes once a pass, stored under one of its parameters.
     pub fn once(&self, owner: ParamId, compute: impl FnOnce() -> Tensor<2>) -> Tensor<2> {
         if let Some(value) = self.scratch.borrow().get(&owner) {
@@ -114,5 +119,8 @@ mod tests {
         assert_ne!(draw(1), draw(2));
         assert_ne!(draw(1)[0], draw(1)[1]);
         assert_eq!(Pass::evaluate().dropout_key(), None);
+        let pass = Pass::train(1);
+        pass.pass_over(1);
+        assert_eq!(pass.dropout_key(), draw(1)[1]);
     }
 }

@@ -29,6 +29,12 @@ impl EncoderHooks for Ia3 {
         Some(site.scale())
     }
 
+    fn changes_layer(&self, layer: usize) -> bool {
+        let inside =
+            |site: &Ia3Site| matches!(site.place, ProjectionSite::Layer(l, _) if l == layer);
+        self.sites.iter().any(inside)
+    }
+
     fn projection_reads(&self, place: ProjectionSite) -> Reads {
         match self.site(place) {
             Some(_) => Reads::Output,

@@ -136,6 +136,11 @@ impl EncoderHooks for Lora {
         self.site(site).is_some()
     }
 
+    fn changes_layer(&self, layer: usize) -> bool {
+        let changed = |projection| self.changes(ProjectionSite::Layer(layer, projection));
+        PROJECTIONS.into_iter().any(changed)
+    }
+
     fn projection(
         &self,
         site: ProjectionSite,

@@ -88,6 +88,10 @@ macro_rules! methods {
                 match self { $(Self::$variant(method) => method.changes(site),)* $(Self::$made(method) => method.changes(site),)* }
             }
 
+            fn changes_layer(&self, layer: usize) -> bool {
+                match self { $(Self::$variant(method) => method.changes_layer(layer),)* $(Self::$made(method) => method.changes_layer(layer),)* }
+            }
+
             fn projection_reads(&self, site: ProjectionSite) -> Reads {
                 match self { $(Self::$variant(method) => method.projection_reads(site),)* $(Self::$made(method) => method.projection_reads(site),)* }
             }

@@ -65,6 +65,10 @@ impl EncoderHooks for Prefix {
         false
     }
 
+    fn changes_layer(&self, layer: usize) -> bool {
+        self.slots.get(layer).is_some_and(|slot| slot.is_some())
+    }
+
     fn position_shift(&self) -> usize {
         match self.shift_positions {
             true => self.prefix_length,

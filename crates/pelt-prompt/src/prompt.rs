@@ -22,6 +22,10 @@ impl EncoderHooks for PromptTuning {
         false
     }
 
+    fn changes_layer(&self, _layer: usize) -> bool {
+        false
+    }
+
     fn prompt(&self) -> Option<Prompt> {
         Some(Prompt {
             embeddings: self.embedding.val(),

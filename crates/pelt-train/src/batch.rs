@@ -12,6 +12,8 @@ const PER_SEQUENCE: usize = 8;
 /// Rows and what a model should say of them.
 #[derive(Debug, Clone)]
 pub struct Batch {
+    /// Numbers of the rows among all that are trained on.
+    pub(crate) rows: Vec<usize>,
     pub(crate) packed: PackedBatch,
     pub(crate) labels: Labels,
 }
@@ -43,6 +45,7 @@ impl Batch {
 
     pub(crate) fn labelled(examples: &Examples, rows: &[usize], device: &Device) -> Self {
         Self {
+            rows: rows.to_vec(),
             packed: PackedBatch::new(rows.iter().map(|row| &examples.sequences[*row])),
             labels: labels(rows.iter().map(|row| examples.labels[*row]), device),
         }
@@ -76,6 +79,7 @@ impl Batch {
         let count = tokens.len();
         let tokens = Tensor::from_data(TensorData::new(tokens, [count]), device);
         Self {
+            rows: rows.to_vec(),
             packed: PackedBatch::new(&sequences),
             labels: Labels::Tokens(places, tokens),
         }

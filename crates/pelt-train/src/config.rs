@@ -60,6 +60,9 @@ pub struct TrainConfig {
     pub checkpoint_every: Option<usize>,
     /// Whether layers are trained without the method.
     pub adapter_drop: AdapterDrop,
+    /// Whether what the layers below the first one that the method changes give is computed once for every row, without
+    /// dropout, and kept for later epochs.
+    pub cache_activations: bool,
 }
 
 impl Default for TrainConfig {
@@ -79,6 +82,7 @@ impl Default for TrainConfig {
             patience: None,
             checkpoint_every: None,
             adapter_drop: AdapterDrop::Off,
+            cache_activations: false,
         }
     }
 }
@@ -108,6 +112,9 @@ impl TrainConfig {
             if value == Some(0) {
                 return Err(setting(field, "at least 1", 0));
             }
+        }
+        if self.cache_activations && self.epochs == 1 {
+            return Err(setting("epochs", "at least 2 with cache_activations", 1));
         }
         if self.max_length < 3 {
             return Err(setting("max_length", "at least 3", self.max_length));

@@ -3,6 +3,7 @@
 //! [`PeftModel`] puts the three together, [`Trainer`] runs the steps, and [`predict`] and [`evaluate`] use the result.
 //! Nothing here names a method: everything is generic over [`pelt_hooks::Method`].
 
+mod activations;
 mod adamw;
 mod batch;
 mod config;

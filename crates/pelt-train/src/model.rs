@@ -65,6 +65,15 @@ impl<M: Method> PeftModel<M> {
         self.tuned.as_ref().unwrap_or(&self.backbone)
     }
 
+    /// How many leading layers give the same in every pass without dropout, however long the model is trained: see
+    /// [`Encoder::layers_left_alone`].
+    pub fn layers_left_alone(&self) -> usize {
+        match self.tuned {
+            Some(_) => 0,
+            None => self.backbone.layers_left_alone(&self.method),
+        }
+    }
+
     /// Where the encoder's weights are, without autodiff.
     pub fn device(&self) -> Device {
         let devices = self.backbone.devices();

@@ -7,6 +7,7 @@ use std::time::Instant;
 use pelt_hooks::{Method, NamedParam, ParamGradients, Pass, load, values};
 use pelt_metrics::Metric;
 
+use crate::activations::Activations;
 use crate::adamw::{clipping_scale, gradient_norm};
 use crate::batch::Batch;
 use crate::evaluate::evaluate;
@@ -75,6 +76,7 @@ impl Trainer<'_> {
                 "there are no labelled training rows".into(),
             ));
         }
+        let mut activations = self.activations(&model)?;
         let device = model.device();
         let params = model.named_params();
         let steps_per_epoch = self.config.steps_per_epoch(rows);
@@ -119,10 +121,11 @@ impl Trainer<'_> {
                     step: state.counters.step,
                     epoch: state.counters.step / steps_per_epoch,
                     step_in_epoch: state.counters.step % steps_per_epoch,
+                    rate: schedule.rate(state.counters.step),
                 };
-                let rate = schedule.rate(place.step);
                 let mut report;
-                (model, report) = self.step(model, &mut state, &params, data, &place, rate)?;
+                let known = activations.as_mut();
+                (model, report) = self.step(model, &mut state, &params, data, &place, known)?;
                 report.total_steps = total_steps;
                 state.counters.step += 1;
                 record.step(&report)?;
@@ -170,6 +173,27 @@ impl Trainer<'_> {
         })
     }
 
+    /// An empty store of what the layers below the method give, where it is asked for.
+    fn activations<M: Method>(
+        &self,
+        model: &PeftModel<M>,
+    ) -> Result<Option<Activations<'_>>, TrainError> {
+        if !self.config.cache_activations {
+            return Ok(None);
+        }
+        match (self.train, model.layers_left_alone()) {
+            (TrainingRows::Labelled(examples), layers) if layers > 0 => {
+                let width = model.encoder().shape().hidden_size;
+                Activations::new(examples, self.config, layers, width).map(Some)
+            }
+            _ => Err(TrainError::Setting {
+                field: "cache_activations",
+                expected: "false for masked texts, and where what the first layer gives is trained",
+                found: "true".into(),
+            }),
+        }
+    }
+
     fn out_of_patience(&self, counters: &Counters) -> bool {
         self.config
             .patience
@@ -184,7 +208,7 @@ impl Trainer<'_> {
         params: &[NamedParam],
         data: StepData,
         place: &Place,
-        rate: f64,
+        mut activations: Option<&mut Activations<'_>>,
     ) -> Result<(PeftModel<M>, StepReport), TrainError> {
         let started = Instant::now();
         let StepData {
@@ -207,7 +231,10 @@ impl Trainer<'_> {
             .map(|parts| parts.iter().map(Batch::weight).sum())
             .collect();
         let weight: usize = weights.iter().sum();
-        for (index, (batch, own)) in batches.into_iter().zip(weights).enumerate() {
+        for (index, (mut batch, own)) in batches.into_iter().zip(weights).enumerate() {
+            if let Some(activations) = &mut activations {
+                activations.give(&model, &mut batch)?;
+            }
             let share = own as f64 / weight.max(1) as f64;
             let pass = |part| {
                 let seed = pass_seed(self.config.seed, place.step, index, part);
@@ -223,13 +250,13 @@ impl Trainer<'_> {
         place.check("the gradient norm", gradient_norm, first_batch)?;
         let scale = clipping_scale(gradient_norm, self.config.max_grad_norm);
         let optimizer = &mut state.optimizer;
-        let updated = optimizer.step(params, values(&model), total, scale, rate);
+        let updated = optimizer.step(params, values(&model), total, scale, place.rate);
         let report = StepReport {
             step: place.step + 1,
             total_steps: 0,
             epoch: place.epoch + 1,
             loss,
-            learning_rate: rate,
+            learning_rate: place.rate,
             gradient_norm,
             rows,
             tokens,
@@ -286,11 +313,12 @@ impl Trainer<'_> {
     }
 }
 
-/// Where in the run a step is.
+/// Where in the run a step is, and its learning rate.
 struct Place {
     step: usize,
     epoch: usize,
     step_in_epoch: usize,
+    rate: f64,
 }
 
 impl Place {

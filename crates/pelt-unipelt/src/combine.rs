@@ -42,6 +42,10 @@ impl EncoderHooks for Parts<'_> {
         self.0.iter().any(|part| part.changes(site))
     }
 
+    fn changes_layer(&self, layer: usize) -> bool {
+        self.0.iter().any(|part| part.changes_layer(layer))
+    }
+
     fn projection_reads(&self, site: ProjectionSite) -> Reads {
         let reads = |part: &&dyn EncoderHooks| part.projection_reads(site) == Reads::Output;
         match self.0.iter().any(reads) {
@@ -108,6 +112,10 @@ macro_rules! hooks_of_parts {
 
         fn changes(&self, site: ::pelt_hooks::ProjectionSite) -> bool {
             self.parts().changes(site)
+        }
+
+        fn changes_layer(&self, layer: usize) -> bool {
+            self.parts().changes_layer(layer)
         }
 
         fn projection_reads(&self, site: ::pelt_hooks::ProjectionSite) -> ::pelt_hooks::Reads {

@@ -137,6 +137,10 @@ impl<M: Method> EncoderHooks for Stack<M> {
         self.parts().changes(site)
     }
 
+    fn changes_layer(&self, layer: usize) -> bool {
+        self.parts().changes_layer(layer)
+    }
+
     fn projection_reads(&self, site: ProjectionSite) -> Reads {
         self.parts().projection_reads(site)
     }

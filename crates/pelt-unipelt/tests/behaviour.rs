@@ -73,6 +73,10 @@ impl EncoderHooks for Probe {
         Some(self.number.val())
     }
 
+    fn changes_layer(&self, layer: usize) -> bool {
+        layer == self.label
+    }
+
     fn projection_reads(&self, _: ProjectionSite) -> Reads {
         Reads::Output
     }
@@ -162,6 +166,10 @@ impl EncoderHooks for Any {
         self.hooks().input_scale(site)
     }
 
+    fn changes_layer(&self, layer: usize) -> bool {
+        self.hooks().changes_layer(layer)
+    }
+
     fn projection_reads(&self, site: ProjectionSite) -> Reads {
         self.hooks().projection_reads(site)
     }
@@ -249,6 +257,7 @@ struct Answers {
     prefix: Vec<(Vec<f32>, Vec<f32>)>,
     sublayer: Option<Vec<f32>>,
     all_rows: Vec<bool>,
+    layers: Vec<bool>,
     scale: Option<Vec<f32>>,
     reads: [Reads; 2],
 }
@@ -282,6 +291,7 @@ fn answers(hooks: &dyn EncoderHooks) -> Answers {
             .collect(),
         sublayer: hooks.sublayer(site, &states, &pass).map(vector),
         all_rows: (0..4).map(|layer| hooks.needs_all_rows(layer)).collect(),
+        layers: (0..4).map(|layer| hooks.changes_layer(layer)).collect(),
         scale: hooks
             .input_scale(QUERY)
             .map(|scale| scale.into_data().try_to_vec().unwrap()),
@@ -314,6 +324,7 @@ fn a_union_adds_what_its_parts_contribute() {
     let rows = |value| (vec![value; 8], vec![value; 8]);
     assert_eq!(found.prefix, [rows(1.0), rows(2.0)]);
     assert_eq!(found.all_rows, [false, true, true, false]);
+    assert_eq!(found.layers, [false, true, true, false]);
     assert_eq!(found.scale, Some(vec![2.0]));
     let penalty = Union::new(vec![Probe::new(1), Probe::new(2)])
         .unwrap()
