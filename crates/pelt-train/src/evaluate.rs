@@ -12,6 +12,9 @@ use pelt_ops::{parts, side_by_side, workers};
 
 use crate::{MaskedTexts, PeftModel, QuestionExamples, TrainError};
 
+/// Rows of the smallest batch that is made so that threads end together: with fewer, a batch mostly prepares weights.
+const SMALLEST: usize = 8;
+
 /// Tokenised rows with their labels.
 #[derive(Debug, Clone, Default)]
 pub struct Examples {
@@ -86,8 +89,7 @@ pub fn predict<M: Method>(
     // The longest first, so that no thread is left alone with them at the end.
     order.sort_by_key(|row| Reverse(sequences[*row].input_ids.len()));
     let device = model.device();
-    let rows = batch_size.div_ceil(parts(&device)).max(1);
-    let batches: Vec<&[usize]> = order.chunks(rows).collect();
+    let batches = shares(&order, batch_size, parts(&device));
     let threads = workers(&device).min(batches.len());
     let next = AtomicUsize::new(0);
     let found = side_by_side(vec![model; threads.max(1)], |model| {
@@ -104,6 +106,24 @@ pub fn predict<M: Method>(
         }
     }
     Ok(all)
+}
+
+/// Cuts rows into batches that `parts` threads take one after another: of a thread's share of `batch_size` rows, and of fewer
+/// towards the end, where threads would wait for the one with the last batch.
+fn shares(mut order: &[usize], batch_size: usize, parts: usize) -> Vec<&[usize]> {
+    let largest = batch_size.div_ceil(parts).max(1);
+    let mut batches = Vec::new();
+    while !order.is_empty() {
+        let left = order.len();
+        let rows = match parts {
+            1 => largest,
+            _ => left.div_ceil(2 * parts).max(SMALLEST).min(largest),
+        };
+        let (batch, rest) = order.split_at(rows.min(left));
+        batches.push(batch);
+        order = rest;
+    }
+    batches
 }
 
 /// Adds the outputs of one batch to those that were found before.
@@ -227,4 +247,25 @@ fn argmax(values: &[f32]) -> usize {
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(rows: usize, batch_size: usize, parts: usize) -> Vec<usize> {
+        let order: Vec<usize> = (0..rows).collect();
+        let batches = shares(&order, batch_size, parts);
+        assert_eq!(batches.concat(), order);
+        batches.iter().map(|batch| batch.len()).collect()
+    }
+
+    #[test]
+    fn batches_get_smaller_towards_the_end() {
+        assert_eq!(sizes(100, 32, 2), [16, 16, 16, 13, 10, 8, 8, 8, 5]);
+        assert_eq!(sizes(100, 32, 1), [32, 32, 32, 4]);
+        assert_eq!(sizes(5, 3, 2), [2, 2, 1]);
+        assert_eq!(sizes(3, 1, 2), [1, 1, 1]);
+        assert_eq!(sizes(0, 8, 2), [0; 0]);
+    }
 }
