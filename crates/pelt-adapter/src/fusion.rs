@@ -128,7 +128,7 @@ impl FusionConfig {
                 return error("adapters", &expected, adapter.layers.len().to_string());
             }
             if sites(adapter) != sites(last) {
-                let expected = "adapters at the same sites";
+                let expected = "at the same sites";
                 return error("adapters", expected, "at different ones".into());
             }
             let mut blocks = all_sites(shape.layers).filter_map(|site| adapter.block(site));

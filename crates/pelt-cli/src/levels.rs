@@ -158,7 +158,8 @@ impl FusedAdapters {
             adapters.push(LevelRecord::of(folder, &found)?);
             levels.push(found.level);
         }
-        let (names, adapter) = pelt_methods::fuse(levels, config, base.encoder.shape(), training)?;
+        let mixture = pelt_methods::fuse(levels, config, base.encoder.shape(), training);
+        let (names, adapter) = mixture.context("--fuse: these adapters cannot be mixed")?;
         Ok((Self { names, adapters }, adapter))
     }
 

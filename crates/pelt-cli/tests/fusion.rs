@@ -106,7 +106,12 @@ fn settings_and_the_seed_decide_the_mixture() {
 fn what_cannot_be_mixed_is_refused() {
     let scene = scene();
     scene.succeeds(&format!("{TRAIN} --method lora --out lora"));
-    let refused: [(&str, &[&str]); 8] = [
+    scene.succeeds(&format!("{TRAIN} --method double_seq_bn --out double"));
+    let refused: [(&str, &[&str]); 9] = [
+        (
+            "--method fusion --fuse first,double",
+            &["--fuse", "adapters must be at the same sites"],
+        ),
         ("--method fusion", &["--method fusion", "--fuse"]),
         ("--method lora --fuse first", &["--method fusion", "--fuse"]),
         (
