@@ -57,12 +57,31 @@ impl StepTime {
 /// # Errors
 /// If a setting is zero, the model or the method cannot be used, or the sequences are too long for the model.
 pub(crate) fn measure(setup: &Setup<'_>, settings: &StepSettings) -> Result<Measured, BenchError> {
+    measure_with(build(setup)?, setup, settings)
+}
+
+/// The model that steps are measured with, whatever the batch.
+///
+/// # Errors
+/// If the model or the method cannot be used.
+pub(crate) fn build(setup: &Setup<'_>) -> Result<PeftModel<Adapter>, BenchError> {
+    // Only a prompt that starts from a text needs the tokenizer, and made-up tokens do not.
+    let tokenizer = Tokenizer::load(setup.model).ok();
+    setup.build(LABELS, tokenizer.as_ref())
+}
+
+/// As [`measure`], with a model from [`build`].
+///
+/// # Errors
+/// If a setting is zero, or the sequences are too long for the model.
+pub(crate) fn measure_with(
+    model: PeftModel<Adapter>,
+    setup: &Setup<'_>,
+    settings: &StepSettings,
+) -> Result<Measured, BenchError> {
     at_least_one("batch", setup.batch)?;
     at_least_one("length", settings.length)?;
     at_least_one("rounds", settings.rounds)?;
-    // Only a prompt that starts from a text needs the tokenizer, and made-up tokens do not.
-    let tokenizer = Tokenizer::load(setup.model).ok();
-    let model = setup.build(LABELS, tokenizer.as_ref())?;
     let work = work(&model, setup.batch, settings.length);
     Ok(Measured {
         work,

@@ -8,7 +8,7 @@ use pelt_ops::{AttentionLayout, attention, parts, side_by_side};
 use serde::Serialize;
 
 use crate::flops::Work;
-use crate::rounds::{StepTime, WARM_UP, measure};
+use crate::rounds::{StepTime, WARM_UP, build, measure_with};
 use crate::statistics::median;
 use crate::{BenchError, Setup, StepSettings, peak_memory_mib};
 
@@ -82,6 +82,7 @@ fn points(
     settings: &StepSettings,
     batches: &[[usize; 2]],
 ) -> Result<Vec<ScalingPoint>, BenchError> {
+    let model = build(setup)?;
     let mut steps = vec![Vec::new(); batches.len()];
     let mut attention = steps.clone();
     let mut left = settings.rounds;
@@ -95,7 +96,7 @@ fn points(
                 rounds,
                 ..*settings
             };
-            let measured = measure(&setup, &settings)?;
+            let measured = measure_with(model.clone(), &setup, &settings)?;
             steps[place].extend(measured.rounds.iter().map(StepTime::total));
             attention[place].extend(attention_times(&measured.work, rounds, setup.device));
         }

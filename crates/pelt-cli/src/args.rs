@@ -174,7 +174,7 @@ pub struct TrainArgs {
     pub adapter_drop: bool,
     /// Compute what the layers below the first one that the method changes give once for every row, and keep it in memory
     /// for later epochs. Leaves out dropout in these layers, which changes what is trained. Needs a method with leading
-    /// layers left out, e.g. by --set bottleneck.leave_out=[0,1].
+    /// layers left out, e.g. by `--set bottleneck.leave_out=[0,1]`.
     #[arg(long)]
     pub cache_activations: bool,
     /// Print the summary as JSON.

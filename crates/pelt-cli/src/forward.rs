@@ -209,11 +209,17 @@ fn load_levels(
             true => {
                 let record = run_folder::read_record(folder)?;
                 let tuning = record.config.tuning.clone();
-                ensure!(
-                    matches!(tuning, Tuning::Adapter(_)),
-                    "{}: the run did not train an adapter that can be combined with others",
-                    folder.display()
-                );
+                let trained = match &tuning {
+                    Tuning::Adapter(_) => None,
+                    Tuning::Fusion(_) => Some("a mixture of adapters"),
+                    Tuning::Full | Tuning::BitFit => Some("the encoder itself"),
+                };
+                if let Some(trained) = trained {
+                    bail!(
+                        "{}: the run trained {trained}, which cannot be combined with adapters",
+                        folder.display()
+                    );
+                }
                 ensure!(
                     record.config.stack.is_none(),
                     "{}: the run was trained on top of other adapters, which it brings with it, so it cannot be combined with more",

@@ -140,6 +140,16 @@ pub struct RunConfig {
     pub fused: Option<FusedAdapters>,
 }
 
+impl RunConfig {
+    /// The adapters that the run in `folder` mixes.
+    fn fused(&self, folder: &Path) -> Result<&FusedAdapters> {
+        self.fused.as_ref().with_context(|| {
+            let shown = folder.display();
+            format!("{shown}: not a run's record: it does not say which adapters are mixed")
+        })
+    }
+}
+
 /// How questions are read and answered.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QuestionSettings {
@@ -350,13 +360,17 @@ pub fn save(
         ),
         hidden_size: config.base.shape.hidden_size,
     };
-    if let Tuning::Adapter(adapter) = &config.tuning {
-        let own = trained_level(&model.method);
-        pelt_methods::save(folder, ADAPTER_NAME, adapter, own, &info)?;
-    }
-    if let (Tuning::Fusion(fusion), Some(fused)) = (&config.tuning, &config.fused) {
-        let mixture = as_fusion(&model.method).context("the run has no mixture")?;
-        pelt_methods::save_fusion(folder, &fused.names, fusion, mixture, &info)?;
+    match &config.tuning {
+        Tuning::Adapter(adapter) => {
+            let own = trained_level(&model.method);
+            pelt_methods::save(folder, ADAPTER_NAME, adapter, own, &info)?;
+        }
+        Tuning::Fusion(fusion) => {
+            let mixture = as_fusion(&model.method).context("the run has no mixture")?;
+            let names = &config.fused(folder)?.names;
+            pelt_methods::save_fusion(folder, names, fusion, mixture, &info)?;
+        }
+        Tuning::Full | Tuning::BitFit => {}
     }
     let tensors = host_tensors(&model.head.named_params(), &values(&model.head))?;
     let labels = crate::data::label_names(&config.target);
@@ -501,14 +515,7 @@ pub fn load(folder: &Path, record: RunRecord, base: &Base, model: &Path) -> Resu
                 None => own,
             }
         }
-        Tuning::Fusion(_) => {
-            let fused = config.fused.as_ref();
-            let fused = fused.with_context(|| {
-                let shown = folder.display();
-                format!("{shown}: not a run's record: it does not say which adapters are mixed")
-            })?;
-            fused.load(folder, base)?
-        }
+        Tuning::Fusion(_) => config.fused(folder)?.load(folder, base)?,
         Tuning::Full | Tuning::BitFit => {
             config
                 .tuning

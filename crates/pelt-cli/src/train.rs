@@ -23,33 +23,33 @@ use crate::training::{self, Counts, Target, peak_memory_mib, scores};
 pub fn run(args: TrainArgs) -> Result<()> {
     let mut tuning = Tuning::from_args(&args.method, args.method_file.as_deref(), &args.settings)?;
     let mut train_config = train_config(&args)?;
-    ensure!(
-        !args.adapter_drop || !tuning.tunes_encoder(),
-        "--adapter-drop leaves a method out of layers, but {} trains the encoder itself",
-        args.method
-    );
-    ensure!(
-        !args.cache_activations || !tuning.tunes_encoder(),
-        "--cache-activations keeps what frozen layers give, but {} trains the encoder itself",
-        args.method
-    );
-    ensure!(
-        args.init_adapter.is_none() || !tuning.tunes_encoder(),
-        "--init-adapter goes on with an adapter, but {} trains the encoder itself",
-        args.method
-    );
-    ensure!(
-        args.stack.is_empty() || !tuning.tunes_encoder(),
-        "--stack trains a new adapter on top of others, but {} trains the encoder itself",
-        args.method
-    );
+    for (given, what) in [
+        (
+            args.adapter_drop,
+            "--adapter-drop leaves a method out of layers",
+        ),
+        (
+            args.cache_activations,
+            "--cache-activations keeps what frozen layers give",
+        ),
+        (
+            args.init_adapter.is_some(),
+            "--init-adapter goes on with an adapter",
+        ),
+        (
+            !args.stack.is_empty(),
+            "--stack trains a new adapter on top of others",
+        ),
+    ] {
+        ensure!(
+            !given || !tuning.tunes_encoder(),
+            "{what}, but {} trains the encoder itself",
+            args.method
+        );
+    }
     ensure!(
         args.fuse.is_empty() != matches!(tuning, Tuning::Fusion(_)),
         "--method fusion and --fuse DIR,DIR belong together: the one trains a mixture of the adapters that the other names"
-    );
-    ensure!(
-        args.stack.is_empty() || !matches!(tuning, Tuning::Fusion(_)),
-        "--stack trains a new adapter on top of others, but fusion mixes trained ones"
     );
     let source = Source::read(&args)?;
     let tokenizer = model::tokenizer(&args.model)?;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::error::suggestion;
 use crate::registry::PromptRows;
-use crate::{Adapter, MethodError, PartConfig, StackConfig, presets};
+use crate::{Adapter, AnyMethod, MethodError, PartConfig, StackConfig, presets};
 
 /// A union of methods; a single method is a union of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -157,7 +157,7 @@ impl AdapterConfig {
     ) -> Result<Adapter, MethodError> {
         let parts = self.parts.iter().map(|part| part.init(shape, device, rows));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
-        Adapter::new(parts).map_err(|error| MethodError::Union(error.to_string()))
+        union(parts)
     }
 
     /// The same settings with prompts that need no words to start from: for adapters that are about to be filled or
@@ -217,6 +217,11 @@ impl AdapterConfig {
         }
         Ok(out)
     }
+}
+
+/// The union of these parts.
+pub(crate) fn union(parts: Vec<AnyMethod>) -> Result<Adapter, MethodError> {
+    Adapter::new(parts).map_err(|error| MethodError::Union(error.to_string()))
 }
 
 /// Changes a setting in every level that has the part; one of them must have it.

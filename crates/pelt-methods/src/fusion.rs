@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use pelt_adapter::{Bottleneck, Fusion, FusionConfig};
 use pelt_hooks::{EncoderShape, draw};
 
-use crate::config::{parse_value, with_setting};
+use crate::config::{parse_value, union, with_setting};
 use crate::stack::names_apart;
 use crate::{Adapter, AnyMethod, Level, MethodError};
 
@@ -34,8 +34,7 @@ pub fn fuse(
 /// # Errors
 /// None that can happen: one part fits together with itself.
 pub fn as_adapter(fusion: Fusion) -> Result<Adapter, MethodError> {
-    Adapter::new(vec![AnyMethod::Fusion(fusion)])
-        .map_err(|error| MethodError::Union(error.to_string()))
+    union(vec![AnyMethod::Fusion(fusion)])
 }
 
 /// The mixture that is the only part of a method.

@@ -25,7 +25,7 @@ macro_rules! methods {
         #[allow(clippy::large_enum_variant)] // A run has a handful of these, and they are not moved about.
         pub enum AnyMethod {
             $(#[doc = concat!("`", $tag, "`.")] $variant($module),)*
-            $(#[doc = concat!("[`", stringify!($made), "`], made of trained adapters.")] $made($made_module),)*
+            $(#[doc = concat!("[`", stringify!($made_module), "`], made of trained adapters.")] $made($made_module),)*
         }
 
         /// The configuration of one method; `type` names it in files.

@@ -5,6 +5,7 @@ use pelt_hooks::{ADAPTER, ConfigError, EncoderShape};
 use pelt_unipelt::{Stack, StackRules, StackedLora, StackedParallel};
 use serde::{Deserialize, Serialize};
 
+use crate::config::union;
 use crate::registry::PromptRows;
 use crate::{Adapter, AdapterConfig, AnyMethod, MethodError, PartConfig};
 
@@ -110,7 +111,7 @@ pub fn stack(
     rules: StackRules,
     shape: &EncoderShape,
 ) -> Result<Adapter, MethodError> {
-    alone(build(levels, rules, shape)?)
+    union(vec![AnyMethod::Stack(build(levels, rules, shape)?)])
 }
 
 /// Puts an adapter that is to be trained on top of trained ones, the first one at the bottom, which stay as they are: see
@@ -125,7 +126,8 @@ pub fn stack_on(
     shape: &EncoderShape,
 ) -> Result<Adapter, MethodError> {
     below.push(top);
-    alone(build(below, rules, shape)?.training_the_last())
+    let stack = build(below, rules, shape)?.training_the_last();
+    union(vec![AnyMethod::Stack(stack)])
 }
 
 /// What is trained of an adapter: the level on top of frozen ones, or else all of it.
@@ -151,11 +153,6 @@ pub(crate) fn names_apart(mut levels: Vec<Level>) -> Vec<Level> {
         rest[0].name = free.unwrap_or(name);
     }
     levels
-}
-
-fn alone(stack: Stack<Adapter>) -> Result<Adapter, MethodError> {
-    Adapter::new(vec![AnyMethod::Stack(stack)])
-        .map_err(|error| MethodError::Union(error.to_string()))
 }
 
 fn build(

@@ -74,8 +74,8 @@ pub enum Development<'a> {
 /// token in turn.
 ///
 /// Batches are made of sequences of like length; the packed layout makes the result independent of that. On the processor
-/// each thread runs batches of its own, of half as many rows. The model is prepared for inference once, before the
-/// first batch; the one that was handed in stays as it is.
+/// each thread runs batches of its own, of half as many rows, and of fewer towards the end. The model is prepared for
+/// inference once, before the first batch; the one that was handed in stays as it is.
 ///
 /// # Errors
 /// If the model cannot run a batch.

@@ -216,7 +216,7 @@ fn large_inputs_take_the_parallel_paths_and_agree() {
     assert_same(&gelu_kernel, &gelu_generic, &inputs[..1], &[true]);
     assert_same(&dropout_kernel, &dropout_explicit, &inputs[..1], &[true]);
     assert_same(&residual_kernel, &residual_generic, &inputs, &[true; 4]);
-    // Many rows, and so few that operands are not packed.
+    // Many rows, and few.
     for rows in [300, 16, 3] {
         let inputs = [
             noise(rows, 384, 1),
