@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 8] = [
     &["pelt-unipelt"],
     &["pelt-methods"],
     &["pelt-train"],
-    &["pelt-bench"],
+    &["pelt-bench", "pelt-grid"],
     &["pelt-cli", "xtask"],
 ];
 

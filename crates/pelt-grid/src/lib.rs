@@ -1,0 +1,19 @@
+//! Comparisons of fine-tuning methods
+//!
+//! A [`Plan`] names tasks, methods, seeds and budget. Every task, method, learning rate and seed is a [`Cell`]: one process of
+//! `pelt train` and one of `pelt evaluate`, with a folder of its own and a [`Record`] that is written when all is done. Learning rates
+//! are chosen on development rows with the first seed, never on the rows that are reported.
+
+mod cell;
+mod error;
+mod machine;
+mod plan;
+mod record;
+
+pub use cell::{Cell, chosen_rate, finals, trials};
+pub use error::GridError;
+pub use machine::{Machine, available_memory_mib};
+pub use plan::{Budget, MethodPlan, Plan, TaskPlan};
+pub use record::{
+    Cost, CurvePoint, DataUsed, FAILURE_FILE, Failure, GateMean, RECORD_FILE, Record, Scored, Size,
+};
