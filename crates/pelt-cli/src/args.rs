@@ -280,8 +280,14 @@ pub struct MethodsArgs {
 #[derive(Debug, Args)]
 pub struct TasksArgs {
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "fetch")]
     pub json: bool,
+    /// Read this task's training and evaluation rows, fetching them from the Hub where --data is not given, and count them.
+    #[arg(long, value_name = "TASK")]
+    pub fetch: Option<String>,
+    /// With --fetch: folder of data sets in the Hub's Parquet layout.
+    #[arg(long, value_name = "DIR", requires = "fetch")]
+    pub data: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

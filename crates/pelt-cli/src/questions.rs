@@ -168,7 +168,8 @@ impl QuestionRows {
     }
 }
 
-fn read_split(card: &Card, data: Option<&Path>, split: &str) -> Result<QuestionDataset> {
+/// A split of a known task, from the folder of data sets or the Hub.
+pub fn read_split(card: &Card, data: Option<&Path>, split: &str) -> Result<QuestionDataset> {
     let root = data::task_root(card, data, split)?;
     Ok(read_questions(&root, card, split)?)
 }

@@ -1,14 +1,19 @@
 //! `pelt tasks`.
 
+use std::path::Path;
+
 use anyhow::Result;
 use pelt_data::{Card, Target};
 use serde_json::{Value, json};
 
 use crate::args::TasksArgs;
-use crate::data;
 use crate::output::print_line;
+use crate::{data, questions};
 
 pub fn run(args: &TasksArgs) -> Result<()> {
+    if let Some(task) = &args.fetch {
+        return fetch(&Card::require_builtin(task)?, args.data.as_deref());
+    }
     let cards: Vec<Card> = Card::names().filter_map(Card::builtin).collect();
     if args.json {
         return print_line(cards.iter().map(describe).collect::<Value>());
@@ -37,6 +42,21 @@ pub fn run(args: &TasksArgs) -> Result<()> {
         }
     }
     print_line("\nLabels, all metrics, licences and folders: `pelt tasks --json`.")
+}
+
+/// Reads the splits that training and evaluation use.
+fn fetch(card: &Card, data: Option<&Path>) -> Result<()> {
+    let used = card.train_split.iter().chain(&card.evaluation_splits);
+    for split in used {
+        let rows = match card.target {
+            Target::Span => questions::read_split(card, data, split)?.describe_rows(),
+            Target::Classification { .. } | Target::Regression { .. } => {
+                data::task_split(card, data, split)?.describe_rows()
+            }
+        };
+        print_line(format!("{} {split}: {rows}", card.name))?;
+    }
+    Ok(())
 }
 
 /// Published splits in the order in which they are used, then the others.

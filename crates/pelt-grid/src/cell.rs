@@ -108,23 +108,43 @@ pub fn chosen_rate(plan: &Plan, task: &str, method: &str, records: &[Record]) ->
     tried.first().map(|(rate, _)| *rate)
 }
 
-/// The runs with the other seeds, at the learning rates that were chosen, seed by seed.
-pub fn finals(plan: &Plan, records: &[Record]) -> Vec<Cell> {
-    let mut cells = Vec::new();
+/// A run whose learning rate is chosen by trials.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Final {
+    /// Name of the task.
+    pub task: String,
+    /// Name of the method in the plan.
+    pub method: String,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+impl Final {
+    /// The cell with the learning rate that the trials chose; `None` where none of them has a score.
+    pub fn cell(&self, plan: &Plan, records: &[Record]) -> Option<Cell> {
+        let learning_rate = chosen_rate(plan, &self.task, &self.method, records)?;
+        Some(Cell {
+            task: self.task.clone(),
+            method: self.method.clone(),
+            learning_rate,
+            seed: self.seed,
+        })
+    }
+}
+
+/// The runs with the other seeds, seed by seed. That with the first seed is among the trials.
+pub fn finals(plan: &Plan) -> Vec<Final> {
+    let mut finals = Vec::new();
     for seed in plan.seeds.iter().skip(1) {
         for task in &plan.tasks {
-            for method in &plan.methods {
-                let rate = chosen_rate(plan, &task.name, &method.name, records);
-                cells.extend(rate.map(|learning_rate| Cell {
-                    task: task.name.clone(),
-                    method: method.name.clone(),
-                    learning_rate,
-                    seed: *seed,
-                }));
-            }
+            finals.extend(plan.methods.iter().map(|method| Final {
+                task: task.name.clone(),
+                method: method.name.clone(),
+                seed: *seed,
+            }));
         }
     }
-    cells
+    finals
 }
 
 #[cfg(test)]
@@ -171,10 +191,14 @@ mod tests {
             record(&plan.tasks[0].name, &plan.methods[0].name, 1e-4, 7, 0.1),
             record(&plan.tasks[0].name, &plan.methods[0].name, 2e-4, 7, 0.2),
         ];
-        let cells = finals(&plan, &records);
-        let found: Vec<_> = cells.iter().map(|c| (c.learning_rate, c.seed)).collect();
-        // The second method has no trial, and so no final run.
-        assert_eq!(found, [(2e-4, 8), (2e-4, 9)]);
+        let cells = finals(&plan)
+            .into_iter()
+            .map(|one| one.cell(&plan, &records));
+        let found: Vec<_> = cells
+            .map(|cell| cell.map(|cell| (cell.learning_rate, cell.seed)))
+            .collect();
+        // The second method has no trial, and so no rate.
+        assert_eq!(found, [Some((2e-4, 8)), None, Some((2e-4, 9)), None]);
     }
 
     #[test]

@@ -4,16 +4,25 @@
 //! `pelt train` and one of `pelt evaluate`, with a folder of its own and a [`Record`] that is written when all is done. Learning rates
 //! are chosen on development rows with the first seed, never on the rows that are reported.
 
+mod bench;
 mod cell;
 mod error;
 mod machine;
 mod plan;
+mod process;
 mod record;
+mod run;
+mod run_folder;
+mod slurm;
 
-pub use cell::{Cell, chosen_rate, finals, trials};
+pub use bench::{Lock, Outcome, PLAN_FILE, run_all, write_plan};
+pub use cell::{Cell, Final, chosen_rate, finals, trials};
 pub use error::GridError;
 pub use machine::{Machine, available_memory_mib};
 pub use plan::{Budget, MethodPlan, Plan, TaskPlan};
+pub use process::Pelt;
 pub use record::{
     Cost, CurvePoint, DataUsed, FAILURE_FILE, Failure, GateMean, RECORD_FILE, Record, Scored, Size,
 };
+pub use run::{Setup, finished, run_cell};
+pub use slurm::{Slurm, submit};

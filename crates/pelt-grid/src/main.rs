@@ -1,0 +1,342 @@
+//! Compares fine-tuning methods: runs the grid of a plan with `pelt`, and reports on it.
+
+// This program talks to a person at a terminal; printing is its purpose.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pelt_grid::{
+    Failure, Lock, Outcome, PLAN_FILE, Pelt, Plan, Record, Setup, Slurm, finals, run_all, run_cell,
+    submit, trials, write_plan,
+};
+
+/// Compare fine-tuning methods on tasks, over seeds.
+#[derive(Debug, Parser)]
+#[command(name = "pelt-grid", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a plan's cells that have no result yet, and write the report
+    Run(Box<RunArguments>),
+    /// Run one cell of a results folder, as a job scheduler does
+    Cell(CellArguments),
+    /// Check that model and data of a results folder's plan are there, and fetch data from the Hub
+    Fetch(FetchArguments),
+}
+
+/// Where things lie.
+#[derive(Debug, Clone, Args)]
+struct Places {
+    /// Folder of the pretrained encoder (Hugging Face layout) [default: the plan's].
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Folder of data sets in the Hub's Parquet layout [default: the plan's; without one they come from the Hub].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Device to compute on.
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// The program that trains [default: `pelt` beside this program, else on the PATH].
+    #[arg(long, value_name = "FILE")]
+    pelt: Option<PathBuf>,
+    /// Keep the trained weights of every cell.
+    #[arg(long)]
+    keep_weights: bool,
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// The plan, a TOML file.
+    #[arg(required_unless_present = "suite")]
+    plan: Option<PathBuf>,
+    /// A plan that comes with the program: glue, domain, squad, low-resource or smoke.
+    #[arg(long, value_name = "NAME", conflicts_with = "plan")]
+    suite: Option<String>,
+    /// Only these tasks of the plan.
+    #[arg(long, value_name = "TASK", value_delimiter = ',')]
+    tasks: Vec<String>,
+    /// Only these methods of the plan.
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    methods: Vec<String>,
+    /// This many seeds, from 42 on [default: the plan's].
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    #[command(flatten)]
+    places: Places,
+    /// Folder of the results [default: results/NAME].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Cells that run at the same time, each on its share of the cores.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Begin no cell after this many hours. The same command goes on from there.
+    #[arg(long, value_name = "H")]
+    hours: Option<f64>,
+    /// What runs the cells.
+    #[arg(long, value_enum, default_value_t = Launcher::Local)]
+    launcher: Launcher,
+    /// With Slurm: generic resources of a cell, for example gpu:1.
+    #[arg(long, value_name = "LIST")]
+    gres: Option<String>,
+    /// With Slurm: an option of every job, for example --slurm-option=--partition=long; can be repeated.
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    slurm_option: Vec<String>,
+    /// With Slurm: come back only when the report is written.
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Launcher {
+    /// Processes of this machine.
+    Local,
+    /// A Slurm job array, one cell a task.
+    Slurm,
+}
+
+#[derive(Debug, Args)]
+struct CellArguments {
+    /// Folder of the results, with the plan in it.
+    results: PathBuf,
+    /// Which cells the index counts.
+    #[arg(long, value_enum)]
+    phase: Phase,
+    /// Number of the cell, from 0.
+    #[arg(long)]
+    index: usize,
+    #[command(flatten)]
+    places: Places,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Phase {
+    /// Every learning rate with the first seed.
+    Trials,
+    /// The best learning rates with the other seeds.
+    Finals,
+}
+
+#[derive(Debug, Args)]
+struct FetchArguments {
+    /// Folder of the results, with the plan in it.
+    results: PathBuf,
+    #[command(flatten)]
+    places: Places,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => run(&arguments),
+        Command::Cell(arguments) => cell(&arguments),
+        Command::Fetch(arguments) => fetch(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &RunArguments) -> Result<()> {
+    let mut plan = match (&arguments.plan, &arguments.suite) {
+        (Some(path), _) => Plan::read(path)?,
+        (None, Some(suite)) => Plan::suite(suite)?,
+        (None, None) => bail!("say what to run: a plan, or --suite NAME"),
+    };
+    plan.narrow(&arguments.tasks, &arguments.methods, arguments.seeds)?;
+    ensure!(arguments.jobs > 0, "--jobs must be at least 1, but is 0");
+    let results = match &arguments.out {
+        Some(folder) => std::path::absolute(folder)?,
+        None => std::path::absolute(Path::new("results").join(&plan.name))?,
+    };
+    let lock = Lock::take(&results)?;
+    let setup = arguments.places.setup(&plan, arguments.jobs)?;
+    write_plan(&plan, &results)?;
+    if arguments.launcher == Launcher::Slurm {
+        return run_on_slurm(arguments, &plan, &results, &setup, lock);
+    }
+    let deadline = match arguments.hours {
+        Some(hours) => {
+            let seconds = Duration::try_from_secs_f64(hours * 3600.0);
+            let seconds = seconds.context("--hours must be a number of hours")?;
+            Instant::now().checked_add(seconds)
+        }
+        None => None,
+    };
+    let cells = trials(&plan).len() + finals(&plan).len();
+    println!("{}: {cells} cells in {}", plan.name, results.display());
+    let outcome = run_all(&plan, &results, &setup, deadline, &|line| {
+        println!("{line}")
+    })?;
+    finish(&outcome)
+}
+
+/// Says what came of it; an error if a cell failed.
+fn finish(outcome: &Outcome) -> Result<()> {
+    for Failure { cell, message } in &outcome.failed {
+        eprintln!(
+            "failed: {} {} seed {}: {message}",
+            cell.task, cell.method, cell.seed
+        );
+    }
+    if outcome.left > 0 {
+        println!("{} cells are left; the same command goes on", outcome.left);
+    }
+    match outcome.failed.len() {
+        0 => Ok(()),
+        failed => bail!("{failed} cells failed; the same command tries them again"),
+    }
+}
+
+fn run_on_slurm(
+    arguments: &RunArguments,
+    plan: &Plan,
+    results: &Path,
+    setup: &Setup,
+    lock: Lock,
+) -> Result<()> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut places = vec!["--model".to_string(), setup.model.display().to_string()];
+    if let Some(data) = &setup.data {
+        places.extend(["--data".into(), data.display().to_string()]);
+    }
+    places.extend(["--pelt".into(), setup.pelt.program.display().to_string()]);
+    places.extend(["--device".into(), setup.device.clone()]);
+    if setup.keep_weights {
+        places.push("--keep-weights".into());
+    }
+    let slurm = Slurm {
+        program,
+        arguments: places,
+        gres: arguments.gres.clone(),
+        options: arguments.slurm_option.clone(),
+        jobs: arguments.jobs,
+        wait: arguments.wait,
+    };
+    // The report is a job's, which takes the lock itself.
+    drop(lock);
+    for (name, number) in submit(plan, results, &slurm)? {
+        println!("job {number}: {name}");
+    }
+    println!("results: {}", results.display());
+    Ok(())
+}
+
+fn cell(arguments: &CellArguments) -> Result<()> {
+    let results = std::path::absolute(&arguments.results)?;
+    let plan = Plan::read(&results.join(PLAN_FILE))?;
+    let setup = arguments.places.setup(&plan, 1)?;
+    let outside = || format!("--index {}: the plan has no such cell", arguments.index);
+    let cell = match arguments.phase {
+        Phase::Trials => trials(&plan)
+            .into_iter()
+            .nth(arguments.index)
+            .with_context(outside)?,
+        Phase::Finals => {
+            let wanted = finals(&plan)
+                .into_iter()
+                .nth(arguments.index)
+                .with_context(outside)?;
+            let tried = trials(&plan);
+            let records = tried
+                .iter()
+                .filter_map(|cell| Record::read(&cell.folder(&results)).transpose());
+            let records: Vec<Record> = records.collect::<Result<_, _>>()?;
+            let cell = wanted.cell(&plan, &records);
+            cell.context("every trial failed, so that there is no learning rate")?
+        }
+    };
+    if pelt_grid::finished(&cell, &plan, &results)?.is_some() {
+        println!("{}: finished before", cell.id());
+        return Ok(());
+    }
+    match run_cell(&cell, &plan, &results, &setup) {
+        Ok(record) => {
+            println!("{}: {} {:.4}", cell.id(), record.metric, record.score());
+            Ok(())
+        }
+        Err(error) => {
+            let message = error.to_string();
+            let folder = cell.folder(&results);
+            Failure { cell, message }.write(&folder)?;
+            Err(error.into())
+        }
+    }
+}
+
+fn fetch(arguments: &FetchArguments) -> Result<()> {
+    let plan = Plan::read(&arguments.results.join(PLAN_FILE))?;
+    let setup = arguments.places.setup(&plan, 1)?;
+    for task in &plan.tasks {
+        setup.fetch(&task.name)?;
+        println!("{}: there", task.name);
+    }
+    Ok(())
+}
+
+impl Places {
+    fn setup(&self, plan: &Plan, jobs: usize) -> Result<Setup> {
+        let model = self.model.clone().or(plan.model.clone().map(PathBuf::from));
+        let model = model.context("say which pretrained encoder to adapt, with --model DIR")?;
+        let model = std::path::absolute(model)?;
+        ensure!(
+            model.join("config.json").is_file(),
+            "{}: should be the folder of a pretrained encoder, but has no config.json",
+            model.display()
+        );
+        let data = self.data.clone().or(plan.data.clone().map(PathBuf::from));
+        let data = data.map(std::path::absolute).transpose()?;
+        if let Some(folder) = &data {
+            ensure!(
+                folder.is_dir(),
+                "{}: there is no such folder",
+                folder.display()
+            );
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Setup {
+            pelt: Pelt {
+                program: self.pelt()?,
+                threads: (jobs > 1).then(|| (cores / jobs).max(1)),
+            },
+            model,
+            data,
+            device: self.device.clone(),
+            keep_weights: self.keep_weights,
+            jobs,
+        })
+    }
+
+    /// The program that trains.
+    fn pelt(&self) -> Result<PathBuf> {
+        if let Some(program) = &self.pelt {
+            ensure!(
+                program.is_file(),
+                "{}: there is no such program",
+                program.display()
+            );
+            return Ok(std::path::absolute(program)?);
+        }
+        let name = format!("pelt{}", std::env::consts::EXE_SUFFIX);
+        let own = std::env::current_exe().context("cannot find this program")?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = own.parent().map(PathBuf::from).into_iter();
+        folders
+            .chain(std::env::split_paths(&path))
+            .map(|folder| folder.join(&name))
+            .find(|program| program.is_file())
+            .context(
+                "there is no `pelt` beside this program or on the PATH; name it with --pelt FILE",
+            )
+    }
+}

@@ -1,0 +1,194 @@
+//! Running one cell: training, scoring, and the record of both.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::process::Pelt;
+use crate::run_folder::{Course, Evaluated, RunFile};
+use crate::{Cell, Cost, GridError, Machine, MethodPlan, Plan, Record, TaskPlan};
+
+/// What all cells of a bench share.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The program that trains and scores.
+    pub pelt: Pelt,
+    /// Folder of the pretrained encoder.
+    pub model: PathBuf,
+    /// Folder of the data sets; from the Hub if `None`.
+    pub data: Option<PathBuf>,
+    /// Device to compute on.
+    pub device: String,
+    /// Whether trained weights stay when a cell is done.
+    pub keep_weights: bool,
+    /// Cells that run at the same time.
+    pub jobs: usize,
+}
+
+/// The plan's entries for a cell.
+///
+/// # Errors
+/// If the plan has no such task or method.
+pub fn entries<'a>(
+    plan: &'a Plan,
+    cell: &Cell,
+) -> Result<(&'a TaskPlan, &'a MethodPlan), GridError> {
+    let task = plan.tasks.iter().find(|task| task.name == cell.task);
+    let method = plan.methods.iter().find(|one| one.name == cell.method);
+    task.zip(method).ok_or_else(|| GridError::Plan {
+        place: plan.name.clone(),
+        problem: format!("has no cell {}", cell.id()),
+    })
+}
+
+/// The record of a cell that has one, which must have been made with what the plan says now.
+///
+/// # Errors
+/// If it was made with other settings, or cannot be read.
+pub fn finished(cell: &Cell, plan: &Plan, results: &Path) -> Result<Option<Record>, GridError> {
+    let folder = cell.folder(results);
+    let Some(record) = Record::read(&folder)? else {
+        return Ok(None);
+    };
+    let (task, method) = entries(plan, cell)?;
+    let wanted = cell.train_arguments(task, method, plan);
+    if record.arguments == wanted {
+        return Ok(Some(record));
+    }
+    Err(GridError::OtherSettings {
+        path: folder,
+        difference: format!(
+            "`{}` then, `{}` now",
+            record.arguments.join(" "),
+            wanted.join(" ")
+        ),
+    })
+}
+
+/// Runs a cell, from the last checkpoint where it was begun before, and writes its record.
+///
+/// # Errors
+/// If a process fails, or leaves something that cannot be used.
+pub fn run_cell(
+    cell: &Cell,
+    plan: &Plan,
+    results: &Path,
+    setup: &Setup,
+) -> Result<Record, GridError> {
+    let (task, method) = entries(plan, cell)?;
+    let folder = cell.folder(results);
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| GridError::io(&folder, "be created", error))?;
+    let run = folder.join("run");
+    let log = folder.join("log.txt");
+    let wanted = cell.train_arguments(task, method, plan);
+    if !run.join("run.json").exists() {
+        let mut train = setup.command("train", &wanted);
+        train.extend(["--out".into(), run.display().to_string()]);
+        if run.join("started.json").exists() {
+            train.push("--resume".into());
+        }
+        let minutes = task.budget.or(&plan.budget).cell_minutes;
+        let limit = minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes));
+        setup
+            .pelt
+            .run(&train, &folder.join("train.json"), &log, limit)?;
+    }
+    let found = RunFile::read(&run)?;
+
+    let mut scored = vec!["--task".to_string(), task.name.clone()];
+    if let Some(split) = &task.report {
+        scored.extend(["--split".into(), split.clone()]);
+    }
+    if found.has_gates() {
+        scored.push("--gates".into());
+    }
+    let mut evaluate = setup.command("evaluate", &scored);
+    for (name, place) in [("--run", &run), ("--predictions", &folder)] {
+        evaluate.extend([name.to_string(), place.display().to_string()]);
+    }
+    let output = folder.join("evaluate.json");
+    setup.pelt.run(&evaluate, &output, &log, None)?;
+
+    let metric = found.text("/primary_metric");
+    let evaluated = Evaluated::read(&output, &metric)?;
+    let course = Course::read(&run)?;
+    let results = &found.results;
+    let record = Record {
+        cell: cell.clone(),
+        arguments: wanted,
+        configuration: found.configuration(),
+        model: found.text("/base/fingerprint"),
+        data: found.data(),
+        development: found.development(&run)?,
+        metric,
+        reported: evaluated.splits,
+        size: found.size(&run)?,
+        steps: results.steps,
+        best_step: results.best_step,
+        gates: evaluated.gates,
+        cost: Cost {
+            seconds: results.seconds,
+            seconds_per_epoch: course.step_seconds / course.epochs.max(1) as f64,
+            tokens: course.tokens,
+            tokens_per_second: course.tokens as f64 / course.step_seconds,
+            peak_memory_mib: results.peak_memory_mib,
+            peak_gpu_memory_mib: None,
+            jobs: setup.jobs,
+        },
+        curve: course.curve,
+        machine: Machine::here(&setup.pelt.program, &setup.device),
+    };
+    record.write(&folder)?;
+    if !setup.keep_weights {
+        remove_weights(&run)?;
+    }
+    Ok(record)
+}
+
+impl Setup {
+    /// Sees to it that the data of a task are there: in the data folder, or in the Hub's cache.
+    ///
+    /// # Errors
+    /// If they are not, and cannot be fetched.
+    pub fn fetch(&self, task: &str) -> Result<(), GridError> {
+        let mut command = vec!["tasks".to_string(), "--fetch".into(), task.into()];
+        if let Some(data) = &self.data {
+            command.extend(["--data".into(), data.display().to_string()]);
+        }
+        let folder = std::env::temp_dir();
+        let name = format!("pelt-grid-fetch-{}", std::process::id());
+        let [output, log] = ["json", "log"].map(|end| folder.join(format!("{name}.{end}")));
+        let outcome = self.pelt.run(&command, &output, &log, None);
+        for path in [output, log] {
+            // They are in the system's folder for what is of no use later.
+            let _ = std::fs::remove_file(path);
+        }
+        outcome
+    }
+
+    /// A subcommand with what every cell needs, and then these arguments.
+    fn command(&self, subcommand: &str, arguments: &[String]) -> Vec<String> {
+        let mut command = vec![subcommand.to_string(), "--json".into()];
+        command.extend(["--model".into(), self.model.display().to_string()]);
+        if let Some(data) = &self.data {
+            command.extend(["--data".into(), data.display().to_string()]);
+        }
+        command.extend(arguments.iter().cloned());
+        command
+    }
+}
+
+/// Removes the tensor files of a run.
+fn remove_weights(run: &Path) -> Result<(), GridError> {
+    let entries = std::fs::read_dir(run).map_err(|error| GridError::io(run, "be read", error))?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+        {
+            std::fs::remove_file(&path)
+                .map_err(|error| GridError::io(&path, "be removed", error))?;
+        }
+    }
+    Ok(())
+}

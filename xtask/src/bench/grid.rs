@@ -1,0 +1,69 @@
+//! `cargo xtask bench --suite NAME`: builds `pelt` and `pelt-grid`, and has the latter run a grid of the former.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::model;
+use crate::cargo;
+
+/// What is handed on.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Arguments of the subcommand of `pelt-grid`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<String>,
+}
+
+/// Runs a plan. A suite, which names no encoder, gets the demo's unless another one is given.
+pub fn run(arguments: &[String]) -> Result<()> {
+    let mut arguments = arguments.to_vec();
+    if has(&arguments, "--suite") && !has(&arguments, "--model") {
+        let folder = model::folder(None)?;
+        arguments.extend(["--model".into(), folder.display().to_string()]);
+    }
+    call("run", &arguments)
+}
+
+fn has(arguments: &[String], option: &str) -> bool {
+    let with_value = format!("{option}=");
+    arguments
+        .iter()
+        .any(|argument| argument == option || argument.starts_with(&with_value))
+}
+
+/// Builds both programs and runs a subcommand.
+pub fn call(subcommand: &str, arguments: &[String]) -> Result<()> {
+    let target = cargo::metadata()?.target_directory.into_std_path_buf();
+    cargo::run(&[
+        "build",
+        "--release",
+        "--package",
+        "pelt-cli",
+        "--package",
+        "pelt-grid",
+    ])?;
+    let name = format!("pelt-grid{}", std::env::consts::EXE_SUFFIX);
+    let program = target.join("release").join(name);
+    let status = Command::new(&program)
+        .arg(subcommand)
+        .args(arguments)
+        .status()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    match status.success() {
+        true => Ok(()),
+        false => bail!("`pelt-grid {subcommand}` failed ({status})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_found_with_its_value_beside_or_behind_it() {
+        let words = ["--suite=smoke", "--jobs", "2"].map(String::from);
+        assert!(has(&words, "--suite") && has(&words, "--jobs"));
+        assert!(!has(&words, "--model") && !has(&words, "--suit"));
+    }
+}
