@@ -106,11 +106,12 @@ pub struct TrainArgs {
     /// Train on the first N of the shuffled rows.
     #[arg(long, value_name = "N")]
     pub train_rows: Option<usize>,
-    /// Choose the best weights on the next N of the shuffled rows, and score the task's own development set at the end.
-    #[arg(long, value_name = "N", requires = "train_rows")]
+    /// Choose the best weights on the next N of the shuffled rows, or on the last N without --train-rows, which leaves all
+    /// others to train on; and score the task's own development set at the end.
+    #[arg(long, value_name = "N")]
     pub dev_rows: Option<usize>,
     /// Seed of the shuffled rows that --train-rows and --dev-rows take from; default: --seed.
-    #[arg(long, value_name = "N", requires = "train_rows")]
+    #[arg(long, value_name = "N")]
     pub data_seed: Option<u64>,
 
     #[command(flatten)]
@@ -215,9 +216,14 @@ pub struct EvaluateArgs {
     /// Layers, from 0, in which the run's method does nothing (AdapterDrop), e.g. 0,2.
     #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
     pub skip_layers: Vec<usize>,
-    /// Questions: write predictions.json, as SQuAD's own script reads it, and nbest_predictions.json to this folder.
+    /// Write predictions to this folder. Labelled rows: predictions-SPLIT.jsonl with gold, predicted and probability of every
+    /// row. Questions: predictions.json, as SQuAD's own script reads it, nbest_predictions.json, and question_scores.jsonl
+    /// with exact match and F1 of every question, from 0 to 1.
     #[arg(long, value_name = "DIR")]
     pub predictions: Option<PathBuf>,
+    /// Show the mean of every gate of the method over the scored rows.
+    #[arg(long)]
+    pub gates: bool,
     /// Rows of a batch.
     #[arg(long, default_value_t = 32, value_name = "N")]
     pub batch_size: usize,

@@ -1,18 +1,18 @@
 //! `pelt evaluate`.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Result, bail, ensure};
 use pelt_data::{Card, TextDataset};
 use pelt_metrics::{Evaluation, Metric};
+use pelt_train::Examples;
 use serde_json::{Map, Value};
 
 use crate::args::{ColumnArgs, EvaluateArgs};
+use crate::gates::GateMean;
 use crate::model::Base;
 use crate::output::print_line;
 use crate::run_folder::{self, QuestionSettings, Run, RunRecord};
 use crate::source::Reading;
-use crate::{data, model, questions};
+use crate::{data, gates, model, predictions, questions};
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     ensure!(
@@ -23,11 +23,6 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     if let Some(settings) = questions::settings(&record) {
         return run_questions(args, record, settings);
     }
-    ensure!(
-        args.predictions.is_none(),
-        "--predictions is for runs that answer questions, which the one in {} does not",
-        args.run.display()
-    );
     let labels = data::label_names(&record.config.target);
     let (sets, metrics) = match (&args.task, &args.file) {
         (Some(task), None) => task_sets(args, task)?,
@@ -46,6 +41,12 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let skipped = model::skipped_layers(&args.skip_layers, &base)?;
     let mut run = run_folder::load(&args.run, record, &base, &args.model)?;
     run.model = run.model.skipping(skipped);
+    if args.gates {
+        gates::check(&run, &args.run)?;
+    }
+    if let Some(folder) = &args.predictions {
+        predictions::create_folder(folder)?;
+    }
     let max_length = run.record.config.train.max_length;
     let mut shown = Vec::new();
     for set in &sets {
@@ -58,12 +59,12 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
             args.run.display(),
             run.record.config.head.labels
         );
-        let (evaluation, truncated) = evaluate(&run, set, &tokenizer, &metrics, args.batch_size)?;
-        shown.push(Scored {
-            set,
-            evaluation,
-            truncated,
-        });
+        shown.push(evaluate(&run, set, &tokenizer, &metrics, args)?);
+    }
+    if let Some(folder) = &args.predictions {
+        for scored in &shown {
+            predictions::write(folder, scored.set, &scored.predictions)?;
+        }
     }
     for Scored {
         set, evaluation, ..
@@ -75,7 +76,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     }
     let trained_on = &run.record.config.data;
     if args.json {
-        let mut values = json(&shown);
+        let mut values = json(&shown)?;
         if args.task.is_some() {
             values.insert("data".into(), describe_json(&shown));
             values.insert("trained_on".into(), trained_on.train.clone().into());
@@ -86,6 +87,8 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         set,
         evaluation,
         truncated,
+        gates,
+        ..
     } in &shown
     {
         print_line(format!(
@@ -96,6 +99,9 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         ))?;
         for (name, value) in &evaluation.values {
             print_line(format!("  {name:22} {value:.4}"))?;
+        }
+        if let Some(gates) = gates {
+            gates::print(gates)?;
         }
     }
     print_line(format!(
@@ -109,7 +115,15 @@ fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSetti
     let sets = questions::read_sets(args)?;
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, None)?;
-    let run = run_folder::load(&args.run, record, &base, &args.model)?;
+    let skipped = model::skipped_layers(&args.skip_layers, &base)?;
+    let mut run = run_folder::load(&args.run, record, &base, &args.model)?;
+    run.model = run.model.skipping(skipped);
+    if args.gates {
+        gates::check(&run, &args.run)?;
+    }
+    if let Some(folder) = &args.predictions {
+        predictions::create_folder(folder)?;
+    }
     let reading = Reading {
         tokenizer: &tokenizer,
         base: &base,
@@ -120,7 +134,7 @@ fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSetti
     let mut data = Vec::new();
     let trained_on = &run.record.config.data;
     for (index, set) in sets.into_iter().enumerate() {
-        let scored = questions::evaluate(&run, set, &reading, settings, args.batch_size)?;
+        let scored = questions::evaluate(&run, set, &reading, settings, args)?;
         if let Some(folder) = &args.predictions {
             scored.write(folder)?;
         }
@@ -128,6 +142,9 @@ fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSetti
         let mut values: Map<String, Value> = values
             .map(|(name, value)| (name.clone(), (*value).into()))
             .collect();
+        if let Some(gates) = &scored.gates {
+            values.insert("gates".into(), serde_json::to_value(gates)?);
+        }
         match index {
             0 => out.append(&mut values),
             _ => {
@@ -144,6 +161,9 @@ fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSetti
             print_line(scored.describe())?;
             for (name, value) in &scored.evaluation.values {
                 print_line(format!("  {name:22} {value:.2}"))?;
+            }
+            if let Some(gates) = &scored.gates {
+                gates::print(gates)?;
             }
         }
     }
@@ -163,6 +183,9 @@ struct Scored<'a> {
     set: &'a TextDataset,
     evaluation: Evaluation,
     truncated: usize,
+    /// One JSON line for each row, where they are wanted.
+    predictions: Vec<String>,
+    gates: Option<Vec<GateMean>>,
 }
 
 /// Which rows the scores are on: a part of a published set, or a stand-in, never goes by its plain name.
@@ -180,29 +203,24 @@ fn describe_json(shown: &[Scored<'_>]) -> Value {
 }
 
 /// The first split's values, and one object for each further split.
-fn json(shown: &[Scored<'_>]) -> Map<String, Value> {
-    let values = |values: &BTreeMap<String, f64>| -> Map<String, Value> {
-        values
-            .iter()
-            .map(|(name, value)| (name.clone(), (*value).into()))
-            .collect()
-    };
+fn json(shown: &[Scored<'_>]) -> Result<Map<String, Value>> {
     let mut out = Map::new();
-    for (
-        index,
-        Scored {
-            set, evaluation, ..
-        },
-    ) in shown.iter().enumerate()
-    {
+    for (index, scored) in shown.iter().enumerate() {
+        let values = scored.evaluation.values.iter();
+        let mut values: Map<String, Value> = values
+            .map(|(name, value)| (name.clone(), (*value).into()))
+            .collect();
+        if let Some(gates) = &scored.gates {
+            values.insert("gates".into(), serde_json::to_value(gates)?);
+        }
         match index {
-            0 => out = values(&evaluation.values),
+            0 => out = values,
             _ => {
-                out.insert(set.split.clone(), values(&evaluation.values).into());
+                out.insert(scored.set.split.clone(), values.into());
             }
         }
     }
-    out
+    Ok(out)
 }
 
 fn task_sets(args: &EvaluateArgs, task: &str) -> Result<(Vec<TextDataset>, Vec<Metric>)> {
@@ -225,15 +243,39 @@ fn task_sets(args: &EvaluateArgs, task: &str) -> Result<(Vec<TextDataset>, Vec<M
     Ok((sets, card.metrics))
 }
 
-fn evaluate(
+fn evaluate<'a>(
     run: &Run,
-    set: &TextDataset,
+    set: &'a TextDataset,
     tokenizer: &pelt_data::Tokenizer,
     metrics: &[Metric],
-    batch_size: usize,
-) -> Result<(Evaluation, usize)> {
-    let max_length = run.record.config.train.max_length;
-    let rows = data::examples(set, tokenizer, max_length)?;
-    let evaluation = pelt_train::evaluate(&run.model, &rows.examples, metrics, batch_size)?;
-    Ok((evaluation, rows.truncated))
+    args: &EvaluateArgs,
+) -> Result<Scored<'a>> {
+    let config = &run.record.config;
+    let rows = data::examples(set, tokenizer, config.train.max_length)?;
+    let Examples { sequences, labels } = rows.examples;
+    let (outputs, gates) = match args.gates {
+        false => (
+            pelt_train::predict(&run.model, &sequences, args.batch_size)?,
+            None,
+        ),
+        true => {
+            let (outputs, means) =
+                pelt_train::predict_observing(&run.model, &sequences, args.batch_size)?;
+            (outputs, Some(gates::named(run, &means)))
+        }
+    };
+    let predictions = match &args.predictions {
+        Some(_) => {
+            let names = data::label_names(&config.target);
+            predictions::lines(&outputs, &labels, names.as_deref())?
+        }
+        None => Vec::new(),
+    };
+    Ok(Scored {
+        set,
+        evaluation: pelt_train::score_outputs(&outputs, &labels, metrics)?,
+        truncated: rows.truncated,
+        predictions,
+        gates,
+    })
 }

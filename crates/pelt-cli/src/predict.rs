@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::PredictArgs;
 use crate::model::Base;
+use crate::predictions::probabilities;
 use crate::run_folder::{self, Run};
 use crate::source::Reading;
 use crate::{data, model, questions};
@@ -123,19 +124,10 @@ fn predict(
 }
 
 fn classification(logits: &[f32], labels: &[String]) -> Value {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f64> = logits
+    let (best, shares) = probabilities(logits);
+    let shares = labels
         .iter()
-        .map(|x| f64::from(x - largest).exp())
-        .collect();
-    let sum: f64 = weights.iter().sum();
-    let mut best = 0;
-    let mut probabilities = Map::new();
-    for (index, (label, weight)) in labels.iter().zip(&weights).enumerate() {
-        if *weight > weights[best] {
-            best = index;
-        }
-        probabilities.insert(label.clone(), (weight / sum).into());
-    }
-    json!({ "label": labels.get(best), "probabilities": probabilities })
+        .cloned()
+        .zip(shares.into_iter().map(Value::from));
+    json!({ "label": labels.get(best), "probabilities": shares.collect::<Map<_, _>>() })
 }

@@ -12,13 +12,15 @@ use pelt_hooks::Sequence;
 use pelt_metrics::Evaluation;
 use pelt_tensors::write_atomically;
 use pelt_train::{Examples, QuestionExamples};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::{EvaluateArgs, PromptLabelsChoice, TrainArgs};
-use crate::data;
+use crate::gates::GateMean;
 use crate::rows::WantedRows;
 use crate::run_folder::{QuestionSettings, Run, RunData, RunRecord, ScoredRows};
 use crate::source::{Prepared, PreparedSet, Reading, SetContent};
+use crate::{data, gates, predictions};
 
 /// Questions of a training run.
 pub struct QuestionRows {
@@ -79,7 +81,8 @@ impl QuestionRows {
 
     /// As for labelled rows.
     fn choose(&mut self, args: &TrainArgs) -> Result<()> {
-        match WantedRows::from_args(args)? {
+        let name = describe(&self.train);
+        match WantedRows::from_args(args, self.train.questions.len(), &name)? {
             WantedRows::All => {}
             WantedRows::First { count, seed } => self.train = self.train.first_rows(count, seed),
             WantedRows::HoldOut { train, rest, seed } => {
@@ -215,6 +218,8 @@ pub struct Scored {
     pub set: QuestionDataset,
     pub evaluation: Evaluation,
     pub answers: Vec<Vec<Candidate>>,
+    /// Means over all windows of the questions, where they are wanted.
+    pub gates: Option<Vec<GateMean>>,
 }
 
 /// Reads the splits that are to be scored.
@@ -241,29 +246,42 @@ pub fn evaluate(
     set: QuestionDataset,
     reading: &Reading<'_>,
     settings: QuestionSettings,
-    batch_size: usize,
+    args: &EvaluateArgs,
 ) -> Result<Scored> {
     let name = describe(&set);
-    let answers = answers(run, &set.questions, &name, reading, settings, batch_size)?;
+    let examples = examples(&set.questions, &name, reading, settings)?;
+    let (answers, gates) = match args.gates {
+        false => (
+            pelt_train::answer(&run.model, &examples, args.batch_size)?,
+            None,
+        ),
+        true => {
+            let (answers, means) =
+                pelt_train::answer_observing(&run.model, &examples, args.batch_size)?;
+            (answers, Some(gates::named(run, &means)))
+        }
+    };
     let evaluation = pelt_train::score_answers(&set.questions, &answers).context(name)?;
     Ok(Scored {
         set,
         evaluation,
         answers,
+        gates,
     })
 }
 
-fn answers(
-    run: &Run,
+fn examples(
     questions: &[Question],
     name: &str,
     reading: &Reading<'_>,
     settings: QuestionSettings,
-    batch_size: usize,
-) -> Result<Vec<Vec<Candidate>>> {
+) -> Result<QuestionExamples> {
     let windows = cut(reading, questions, name, settings.doc_stride)?;
-    let examples = QuestionExamples::new(questions.to_vec(), windows, settings.rules);
-    Ok(pelt_train::answer(&run.model, &examples, batch_size)?)
+    Ok(QuestionExamples::new(
+        questions.to_vec(),
+        windows,
+        settings.rules,
+    ))
 }
 
 impl Scored {
@@ -272,13 +290,21 @@ impl Scored {
         format!("{} ({})", describe(&self.set), self.set.describe_rows())
     }
 
-    /// Writes `predictions.json` (text by id, as the official script reads it) and `nbest_predictions.json`.
+    /// Writes `predictions.json` (text by id, as the official script reads it), `nbest_predictions.json`, and
+    /// `question_scores.jsonl` with the scores of every question, from 0 to 1.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("{}: cannot be created", folder.display()))?;
-        let (mut best, mut all) = (Map::new(), Map::new());
+        let (mut best, mut all, mut scores) = (Map::new(), Map::new(), Vec::new());
         for (question, answers) in self.set.questions.iter().zip(&self.answers) {
             let text = answers.first().map_or("", |answer| answer.text.as_str());
+            let gold: Vec<&str> = question.answers.iter().map(|a| a.text.as_str()).collect();
+            let exact_match = f64::from(u8::from(pelt_metrics::exact_match(text, &gold)));
+            let f1 = pelt_metrics::token_f1(text, &gold);
+            let score = QuestionScore {
+                id: &question.id,
+                exact_match,
+                f1,
+            };
+            scores.push(serde_json::to_string(&score)?);
             best.insert(question.id.clone(), text.into());
             let answers = answers.iter().map(|answer| {
                 json!({
@@ -294,8 +320,16 @@ impl Scored {
             let text = serde_json::to_string_pretty(&content)?;
             write_atomically(&folder.join(name), text.as_bytes())?;
         }
-        Ok(())
+        predictions::write_lines(&folder.join("question_scores.jsonl"), &scores)
     }
+}
+
+/// The scores of one question, from 0 to 1.
+#[derive(Serialize)]
+struct QuestionScore<'a> {
+    id: &'a str,
+    exact_match: f64,
+    f1: f64,
 }
 
 /// The answer to each question (the first text of a row) about its passage (the second one).
@@ -324,7 +358,8 @@ pub fn predict(
             answers: Vec::new(),
         });
     }
-    let answers = answers(run, &questions, "the input", reading, settings, batch_size)?;
+    let examples = examples(&questions, "the input", reading, settings)?;
+    let answers = pelt_train::answer(&run.model, &examples, batch_size)?;
     let values = answers.iter().map(|answers| match answers.first() {
         Some(answer) => json!({
             "answer": answer.text,

@@ -26,21 +26,37 @@ pub enum WantedRows {
 }
 
 impl WantedRows {
-    pub fn from_args(args: &TrainArgs) -> Result<Self> {
-        let Some(count) = args.train_rows else {
-            return Ok(Self::All);
-        };
-        ensure!(count > 0, "--train-rows must be at least 1, but is 0");
+    /// What is asked for of a training set with this name and number of rows.
+    pub fn from_args(args: &TrainArgs, rows: usize, name: &str) -> Result<Self> {
+        for (option, value) in [
+            ("--train-rows", args.train_rows),
+            ("--dev-rows", args.dev_rows),
+        ] {
+            ensure!(value != Some(0), "{option} must be at least 1, but is 0");
+        }
         let seed = args.data_seed.unwrap_or(args.optimiser.seed);
-        let Some(rest) = args.dev_rows else {
-            return Ok(Self::First { count, seed });
-        };
-        ensure!(rest > 0, "--dev-rows must be at least 1, but is 0");
-        Ok(Self::HoldOut {
-            train: count,
-            rest,
-            seed,
-        })
+        match (args.train_rows, args.dev_rows) {
+            (None, None) => {
+                ensure!(
+                    args.data_seed.is_none(),
+                    "--data-seed is for the rows that --train-rows and --dev-rows take, but neither is given"
+                );
+                Ok(Self::All)
+            }
+            (Some(count), None) => Ok(Self::First { count, seed }),
+            (Some(train), Some(rest)) => Ok(Self::HoldOut { train, rest, seed }),
+            (None, Some(rest)) => {
+                ensure!(
+                    rest < rows,
+                    "--dev-rows {rest} leaves no row to train on: {name} has {rows} rows"
+                );
+                Ok(Self::HoldOut {
+                    train: rows - rest,
+                    rest,
+                    seed,
+                })
+            }
+        }
     }
 }
 
@@ -116,7 +132,8 @@ impl Rows {
     /// Takes the rows that --train-rows and --dev-rows ask for. With the latter the development set is taken from the
     /// training set, and the original one is left for a test.
     fn choose(&mut self, args: &TrainArgs) -> Result<()> {
-        match WantedRows::from_args(args)? {
+        let name = data::describe(&self.train);
+        match WantedRows::from_args(args, self.train.rows.len(), &name)? {
             WantedRows::All => {}
             WantedRows::First { count, seed } => self.train = self.train.first_rows(count, seed),
             WantedRows::HoldOut { train, rest, seed } => {

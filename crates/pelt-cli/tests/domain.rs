@@ -271,7 +271,7 @@ fn patience_counts_evaluations_of_the_held_out_rows() {
 }
 
 #[test]
-fn more_rows_than_there_are_and_held_out_rows_alone_are_refused() {
+fn numbers_of_rows_that_cannot_be_are_refused() {
     let scene = Scene::new();
     let train = format!("{TRAIN} --train-file train.tsv --max-length 32");
     scene.refuses(
@@ -282,9 +282,39 @@ fn more_rows_than_there_are_and_held_out_rows_alone_are_refused() {
         &format!("{train} --train-rows 30 --dev-rows 0"),
         &["--dev-rows", "at least 1"],
     );
-    for option in ["--dev-rows 5", "--data-seed 5"] {
-        let answer = scene.pelt(&format!("{train} {option}"));
-        assert_eq!(answer.code, Some(2));
-        assert!(answer.stderr.contains("--train-rows"), "{}", answer.stderr);
+    for rows in [40, 41] {
+        scene.refuses(
+            &format!("{train} --dev-rows {rows}"),
+            &["--dev-rows", "no row to train on", "train has 40 rows"],
+        );
     }
+    scene.refuses(
+        &format!("{train} --dev-rows 0"),
+        &["--dev-rows", "at least 1"],
+    );
+    scene.refuses(
+        &format!("{train} --data-seed 5"),
+        &["--data-seed", "--train-rows", "--dev-rows"],
+    );
+}
+
+#[test]
+fn held_out_rows_alone_leave_all_others_to_train_on() {
+    let scene = Scene::new();
+    let train = format!(
+        "{TRAIN} --train-file train.tsv --validation-file dev.tsv --max-length 32 --data-seed 3"
+    );
+    scene.succeeds(&format!("{train} --dev-rows 12"));
+    let run = scene.read_json("run/run.json");
+    assert_eq!(run["config"]["data"]["train_rows"], 28);
+    assert_eq!(run["results"]["best_on"]["set"], "train (held out)");
+    assert_eq!(run["results"]["best_on"]["rows"], 12);
+    assert_eq!(run["results"]["test"]["set"], "dev");
+    // They are the ones that both numbers together give.
+    scene.succeeds(&format!("{train} --train-rows 28 --dev-rows 12 --force"));
+    let both = scene.read_json("run/run.json");
+    assert_eq!(both["config"]["data"], run["config"]["data"]);
+    scene.succeeds(&format!("{train} --dev-rows 39 --force"));
+    let least = scene.read_json("run/run.json");
+    assert_eq!(least["config"]["data"]["train_rows"], 1);
 }

@@ -108,6 +108,18 @@ fn a_run_killed_twice_in_the_middle_of_an_epoch_ends_the_same() {
     let second = scene.metrics("run", "step");
     scene.succeeds(&resume);
     assert_same_end(&scene);
+    // The time of all sittings counts, as far as their steps were saved.
+    let seconds = |lines: Vec<Value>| -> f64 {
+        let lines = lines.iter();
+        lines.map(|line| line["seconds"].as_f64().unwrap()).sum()
+    };
+    let recorded =
+        seconds(scene.metrics("run", "step")) + seconds(scene.metrics("run", "evaluation"));
+    let results = scene.read_json("run/run.json")["results"].clone();
+    assert!(
+        results["seconds"].as_f64().unwrap() >= recorded,
+        "{results} {recorded}"
+    );
     // What was saved was not done again: its lines still say how long the first and the second sitting took.
     let last = scene.metrics("run", "step");
     assert_eq!(last[..30], first[..30]);

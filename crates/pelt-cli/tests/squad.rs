@@ -70,6 +70,7 @@ fn check(scene: &Scene, options: &str, least: f64) -> Value {
     let predictions = scene.read_json("out/predictions.json");
     let all = scene.read_json("out/nbest_predictions.json");
     assert_eq!(predictions.as_object().unwrap().len(), 20);
+    check_question_scores(scene, &predictions, &scores);
     let (mut input, mut right) = (String::new(), 0);
     for paragraph in gold["data"][0]["paragraphs"].as_array().unwrap() {
         let (context, qa) = (&paragraph["context"], &paragraph["qas"][0]);
@@ -104,6 +105,26 @@ fn check(scene: &Scene, options: &str, least: f64) -> Value {
     run
 }
 
+/// Checks that the scores of single questions fit the predictions, and that their means are the whole set's.
+fn check_question_scores(scene: &Scene, predictions: &Value, scores: &Value) {
+    let text = String::from_utf8(scene.read("out/question_scores.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    assert_eq!(lines.len(), 20);
+    for (index, line) in lines.iter().enumerate() {
+        assert_eq!(line["id"], format!("q{index}"));
+        assert_eq!(line.as_object().unwrap().len(), 3);
+        let is_right = predictions[format!("q{index}")] == GOOD[index % GOOD.len()];
+        assert_eq!(number(&line["exact_match"]), f64::from(u8::from(is_right)));
+        assert!((0.0..=1.0).contains(&number(&line["f1"])), "{line}");
+    }
+    for name in ["exact_match", "f1"] {
+        let sum: f64 = lines.iter().map(|line| number(&line[name])).sum();
+        let difference = 100.0 * sum / 20.0 - number(&scores[name]);
+        assert!(difference.abs() < 1e-9, "{name}: {difference}");
+    }
+}
+
 #[test]
 fn questions_are_learnt_and_all_commands_agree() {
     let scene = scene();
@@ -131,6 +152,23 @@ fn prompts_are_passed_over_unless_told_otherwise() {
     let unshifted = check(&scene, &unshifted, 0.0);
     let kind = &unshifted["config"]["head"]["kind"];
     assert_eq!(kind["span"]["prompt_labels"], "unshifted");
+
+    let evaluate = "evaluate --run run --model bert --data data --task squad --json";
+    let plain = scene.succeeds(evaluate).json();
+    let mut shown = scene.succeeds(&format!("{evaluate} --gates")).json();
+    let gates = shown.as_object_mut().unwrap().remove("gates").unwrap();
+    assert_eq!(shown, plain);
+    assert_eq!(gates.as_array().unwrap().len(), 8);
+    for gate in gates.as_array().unwrap() {
+        assert!((0.0..1.0).contains(&number(&gate["mean"])), "{gate}");
+    }
+    let skipped = scene.succeeds(&format!("{evaluate} --gates --skip-layers 0"));
+    let skipped = skipped.json()["gates"].clone();
+    assert_eq!(skipped.as_array().unwrap().len(), 4);
+    scene.refuses(
+        &format!("{evaluate} --skip-layers 2"),
+        &["--skip-layers", "2 layers"],
+    );
 }
 
 #[test]
@@ -234,6 +272,24 @@ fn held_out_questions_choose_and_the_development_set_is_the_test() {
     assert_eq!(results["best_on"]["rows"], 15);
     assert_eq!(results["test"]["set"], "squad (part) validation");
     assert!(results["test"]["values"]["f1"].is_number());
+    // Without a number all other questions are trained on.
+    scene.succeeds(&format!(
+        "{TRAIN} --method lora --epochs 1 --dev-rows 15 --force"
+    ));
+    let run = scene.read_json("run/run.json");
+    assert_eq!(run["config"]["data"]["train_rows"], 45);
+    assert_eq!(run["results"]["best_on"]["rows"], 15);
+    assert_eq!(run["results"]["test"]["set"], "squad (part) validation");
+    scene.refuses(
+        &format!("{TRAIN} --method lora --epochs 1 --dev-rows 60")
+            .replace("--out run", "--out other"),
+        &[
+            "--dev-rows 60",
+            "no row to train on",
+            "squad (part) train",
+            "60 rows",
+        ],
+    );
 }
 
 #[test]
@@ -289,9 +345,5 @@ fn what_cannot_be_asked_is_refused() {
     scene.refuses(
         "evaluate --run rows --model bert --data data --task squad",
         &["squad", "questions"],
-    );
-    scene.refuses(
-        "evaluate --run rows --model bert --file dev.tsv --predictions out",
-        &["--predictions", "questions", "rows"],
     );
 }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use pelt_data::Label;
-use pelt_hooks::{Method, PackedBatch, Sequence};
+use pelt_hooks::{Method, PackedBatch, Pass, Sequence};
 use pelt_metrics::{Evaluation, Metric, Predictions};
 use pelt_ops::{parts, side_by_side, workers};
 
-use crate::{MaskedTexts, PeftModel, QuestionExamples, TrainError};
+use crate::{GateMeans, MaskedTexts, PeftModel, QuestionExamples, TrainError, gates};
 
 /// Rows of the smallest batch that is made so that threads end together: with fewer, a batch mostly prepares weights.
 const SMALLEST: usize = 8;
@@ -84,6 +84,28 @@ pub fn predict<M: Method>(
     sequences: &[Sequence],
     batch_size: usize,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
+    Ok(run(model, sequences, batch_size, PeftModel::evaluation_pass)?.0)
+}
+
+/// As [`predict`], with the mean of every gate over all sequences. Gates of layers that are skipped have none.
+///
+/// # Errors
+/// As [`predict`].
+pub fn predict_observing<M: Method>(
+    model: &PeftModel<M>,
+    sequences: &[Sequence],
+    batch_size: usize,
+) -> Result<(Vec<Vec<f32>>, GateMeans), TrainError> {
+    run(model, sequences, batch_size, PeftModel::observing_pass)
+}
+
+/// Outputs of every sequence, and the means of the gates that `pass` observes.
+fn run<M: Method>(
+    model: &PeftModel<M>,
+    sequences: &[Sequence],
+    batch_size: usize,
+    pass: fn(&PeftModel<M>) -> Pass,
+) -> Result<(Vec<Vec<f32>>, GateMeans), TrainError> {
     let model = model.clone().valid().for_inference();
     let mut order: Vec<usize> = (0..sequences.len()).collect();
     // The longest first, so that no thread is left alone with them at the end.
@@ -93,19 +115,28 @@ pub fn predict<M: Method>(
     let threads = workers(&device).min(batches.len());
     let next = AtomicUsize::new(0);
     let found = side_by_side(vec![model; threads.max(1)], |model| {
-        let mut found = Vec::new();
-        while let Some(rows) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-            outputs(&model, sequences, rows, &mut found)?;
+        let (mut found, mut sums) = (Vec::new(), Vec::new());
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(rows) = batches.get(number) else {
+                break;
+            };
+            let pass = pass(&model);
+            outputs(&model, sequences, rows, &pass, &mut found)?;
+            sums.push((number, gates::sums(pass)?));
         }
-        Ok::<_, TrainError>(found)
+        Ok::<_, TrainError>((found, sums))
     });
     let mut all = vec![Vec::new(); sequences.len()];
+    let mut all_sums = Vec::new();
     for found in found {
-        for (row, values) in found? {
+        let (found, sums) = found?;
+        all_sums.extend(sums);
+        for (row, values) in found {
             all[row] = values;
         }
     }
-    Ok(all)
+    Ok((all, gates::means(all_sums, sequences.len())))
 }
 
 /// Cuts rows into batches that `parts` threads take one after another: of a thread's share of `batch_size` rows, and of fewer
@@ -131,15 +162,15 @@ fn outputs<M: Method>(
     model: &PeftModel<M>,
     sequences: &[Sequence],
     rows: &[usize],
+    pass: &Pass,
     found: &mut Vec<(usize, Vec<f32>)>,
 ) -> Result<(), TrainError> {
     let batch = PackedBatch::new(rows.iter().map(|row| &sequences[*row]));
-    let pass = model.evaluation_pass();
     let is_span = model.head.config().kind.is_span();
     let logits = match is_span {
-        false => model.forward(&batch, &pass)?,
+        false => model.forward(&batch, pass)?,
         true => {
-            let (logits, layout) = model.forward_spans(&batch, &pass)?;
+            let (logits, layout) = model.forward_spans(&batch, pass)?;
             let tokens = layout.text_rows();
             let count = tokens.len();
             let device = logits.device();
@@ -182,10 +213,14 @@ pub fn evaluate<M: Method>(
     batch_size: usize,
 ) -> Result<Evaluation, TrainError> {
     let outputs = predict(model, &examples.sequences, batch_size)?;
-    score(&outputs, &examples.labels, metrics)
+    score_outputs(&outputs, &examples.labels, metrics)
 }
 
-fn score(
+/// The metrics of outputs that [`predict`] gave, with the mean loss as `loss`.
+///
+/// # Errors
+/// If a label does not fit the outputs, or a metric does not fit the task.
+pub fn score_outputs(
     outputs: &[Vec<f32>],
     labels: &[Label],
     metrics: &[Metric],

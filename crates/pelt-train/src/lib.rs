@@ -9,6 +9,7 @@ mod batch;
 mod config;
 mod error;
 mod evaluate;
+mod gates;
 mod gradients;
 mod masked;
 mod model;
@@ -24,12 +25,17 @@ pub use adamw::{AdamW, AdamWConfig, Decay, clipping_scale, decays, gradient_norm
 pub use batch::Batch;
 pub use config::{AdapterDrop, EvaluateEvery, TrainConfig};
 pub use error::TrainError;
-pub use evaluate::{Development, Examples, TrainingRows, evaluate, predict};
+pub use evaluate::{
+    Development, Examples, TrainingRows, evaluate, predict, predict_observing, score_outputs,
+};
+pub use gates::GateMeans;
 pub use gradients::{BatchGradients, batch_gradients};
 pub use masked::{MaskedTexts, evaluate_masked};
 pub use model::PeftModel;
 pub use observer::{EvaluationReport, NoObserver, Observer, StepReport};
-pub use questions::{QuestionExamples, answer, evaluate_questions, score_answers};
+pub use questions::{
+    QuestionExamples, answer, answer_observing, evaluate_questions, score_answers,
+};
 pub use schedule::LinearSchedule;
 pub use state::CHECKPOINT_FILE;
 pub use trainer::{Outcome, Trainer};

@@ -52,6 +52,11 @@ impl<M: Method> PeftModel<M> {
         Pass::evaluate().skipping(self.skipped.iter().copied())
     }
 
+    /// As [`evaluation_pass`](Self::evaluation_pass), and the pass keeps the value of every gate.
+    pub fn observing_pass(&self) -> Pass {
+        Pass::observing_gates().skipping(self.skipped.iter().copied())
+    }
+
     /// The same with a trainable copy of the encoder, in which the parameters that `trained` selects by name are trained.
     pub fn with_tuned_encoder(mut self, trained: impl Fn(&str) -> bool) -> Self {
         let names = self.backbone.named_params().into_iter();

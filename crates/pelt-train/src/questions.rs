@@ -4,8 +4,8 @@ use pelt_data::{AnswerRules, Candidate, Question, QuestionWindow, WindowLogits, 
 use pelt_hooks::{Method, Sequence};
 use pelt_metrics::{Evaluation, Metric, Predictions};
 
-use crate::evaluate::predict;
-use crate::{PeftModel, TrainError};
+use crate::evaluate::{predict, predict_observing};
+use crate::{GateMeans, PeftModel, TrainError};
 
 /// Questions with the windows that a model reads.
 #[derive(Debug, Clone)]
@@ -45,6 +45,28 @@ impl QuestionExamples {
     pub fn sequences(&self) -> &[Sequence] {
         &self.sequences
     }
+
+    /// The best answers to every question from the outputs for all windows.
+    fn answers(&self, outputs: &[Vec<f32>]) -> Vec<Vec<Candidate>> {
+        let sides: Vec<[Vec<f32>; 2]> = outputs
+            .iter()
+            .map(|output| [0, 1].map(|side| output.iter().skip(side).step_by(2).copied().collect()))
+            .collect();
+        let mut logits: Vec<Vec<WindowLogits<'_>>> = vec![Vec::new(); self.questions.len()];
+        for ((question, offsets), [starts, ends]) in self.windows.iter().zip(&sides) {
+            if let Some(windows) = logits.get_mut(*question) {
+                windows.push(WindowLogits {
+                    offsets,
+                    starts,
+                    ends,
+                });
+            }
+        }
+        let questions = self.questions.iter().zip(&logits);
+        let answers = questions
+            .map(|(question, windows)| best_answers(&question.context, windows, self.rules));
+        answers.collect()
+    }
 }
 
 /// The best answers to every question, the best one first; none where no span is admissible.
@@ -56,31 +78,33 @@ pub fn answer<M: Method>(
     examples: &QuestionExamples,
     batch_size: usize,
 ) -> Result<Vec<Vec<Candidate>>, TrainError> {
-    if !model.head.config().kind.is_span() {
-        return Err(TrainError::WrongHead {
+    check_head(model)?;
+    let outputs = predict(model, &examples.sequences, batch_size)?;
+    Ok(examples.answers(&outputs))
+}
+
+/// As [`answer`], with the mean of every gate over all windows.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_observing<M: Method>(
+    model: &PeftModel<M>,
+    examples: &QuestionExamples,
+    batch_size: usize,
+) -> Result<(Vec<Vec<Candidate>>, GateMeans), TrainError> {
+    check_head(model)?;
+    let (outputs, gates) = predict_observing(model, &examples.sequences, batch_size)?;
+    Ok((examples.answers(&outputs), gates))
+}
+
+fn check_head<M: Method>(model: &PeftModel<M>) -> Result<(), TrainError> {
+    match model.head.config().kind.is_span() {
+        true => Ok(()),
+        false => Err(TrainError::WrongHead {
             expected: "spans",
             found: "classes or a score",
-        });
+        }),
     }
-    let outputs = predict(model, &examples.sequences, batch_size)?;
-    let sides: Vec<[Vec<f32>; 2]> = outputs
-        .iter()
-        .map(|output| [0, 1].map(|side| output.iter().skip(side).step_by(2).copied().collect()))
-        .collect();
-    let mut logits: Vec<Vec<WindowLogits<'_>>> = vec![Vec::new(); examples.questions.len()];
-    for ((question, offsets), [starts, ends]) in examples.windows.iter().zip(&sides) {
-        if let Some(windows) = logits.get_mut(*question) {
-            windows.push(WindowLogits {
-                offsets,
-                starts,
-                ends,
-            });
-        }
-    }
-    let questions = examples.questions.iter().zip(&logits);
-    let answers = questions
-        .map(|(question, windows)| best_answers(&question.context, windows, examples.rules));
-    Ok(answers.collect())
 }
 
 /// Exact match and F1 of the best answers, in percent.
