@@ -220,6 +220,29 @@ struct Split {
     published_rows: Option<u64>,
 }
 
+/// A gate of that output.
+#[derive(Deserialize)]
+struct Gate {
+    level: Option<u64>,
+    layer: Option<u64>,
+    component: String,
+    mean: f64,
+}
+
+impl Gate {
+    /// The gate under its layer, with the level of a stack in its name; `None` for that of the pooler.
+    fn in_a_layer(self) -> Option<GateMean> {
+        Some(GateMean {
+            layer: self.layer?,
+            component: match self.level {
+                Some(level) => format!("level {level} {}", self.component),
+                None => self.component,
+            },
+            mean: self.mean,
+        })
+    }
+}
+
 impl Evaluated {
     /// Reads the last line of a file: the first split's values stand at the top, those of others under their names.
     ///
@@ -238,8 +261,9 @@ impl Evaluated {
         };
         let splits: Vec<Split> = serde_json::from_value(list(take("data")))
             .map_err(|error| GridError::file(path, format!("data: {error}")))?;
-        let gates = serde_json::from_value(list(take("gates")))
+        let gates: Vec<Gate> = serde_json::from_value(list(take("gates")))
             .map_err(|error| GridError::file(path, format!("gates: {error}")))?;
+        let gates = gates.into_iter().filter_map(Gate::in_a_layer).collect();
         let folder = path.parent().unwrap_or(Path::new(""));
         let scored = splits.into_iter().enumerate().map(|(index, split)| {
             let values = match index {
@@ -313,7 +337,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("evaluate.json");
         let text = r#"{"accuracy":0.5,"loss":1.0,"trained_on":"mnli train","validation_mismatched":{"accuracy":0.25},
-            "gates":[{"layer":0,"component":"lora.query","mean":0.5}],
+            "gates":[{"layer":0,"component":"lora.query","mean":0.5},{"layer":null,"component":"lora.pooler","mean":0.5},
+            {"level":2,"layer":1,"component":"prefix","mean":0.5}],
             "data":[{"set":"mnli","split":"validation_matched","rows":4,"published_rows":9},
                     {"set":"mnli","split":"validation_mismatched","rows":4,"published_rows":null}]}"#;
         std::fs::write(&path, text.replace('\n', "")).unwrap();
@@ -327,7 +352,12 @@ mod tests {
         assert_eq!(scores, [0.5, 0.25]);
         assert_eq!(found.splits[0].set, "mnli validation_matched");
         assert!(found.splits[0].predictions.is_some() && found.splits[1].predictions.is_none());
-        assert_eq!(found.gates.len(), 1);
+        let gates: Vec<_> = found
+            .gates
+            .iter()
+            .map(|gate| (gate.layer, gate.component.as_str()))
+            .collect();
+        assert_eq!(gates, [(0, "lora.query"), (1, "level 2 prefix")]);
         let message = Evaluated::read(&path, "f1").unwrap_err().to_string();
         assert!(message.contains("`f1`"), "{message}");
     }
