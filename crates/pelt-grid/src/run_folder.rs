@@ -16,6 +16,9 @@ use crate::{CurvePoint, DataUsed, GateMean, GridError, Scored, Size};
 pub struct RunFile {
     pub config: Value,
     pub results: Results,
+    /// The tensor files, with their SHA-256.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 /// The results of `run.json`.
@@ -106,28 +109,21 @@ impl RunFile {
 
     /// Numbers of parameters, and what the run's tensor files hold.
     pub fn size(&self, run: &Path) -> Result<Size, GridError> {
-        let entries =
-            std::fs::read_dir(run).map_err(|error| GridError::io(run, "be read", error))?;
         let mut size = Size {
             trainable: self.results.trainable_parameters,
             base: self.results.base_parameters,
             stored: 0,
             bytes: 0,
         };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            if path
-                .extension()
-                .is_none_or(|extension| extension != "safetensors")
-            {
-                continue;
-            }
+        // A run that was killed at its very end has its last checkpoint beside them.
+        for path in self.files.keys().map(|name| run.join(name)) {
             let files = TensorFiles::open(&path).map_err(|error| GridError::file(&path, error))?;
             let shapes = files.names().filter_map(|name| files.shape(name));
-            size.stored += shapes
-                .map(|shape| shape.iter().product::<usize>() as u64)
-                .sum::<u64>();
-            size.bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+            let numbers = shapes.map(|shape| shape.iter().product::<usize>() as u64);
+            size.stored += numbers.sum::<u64>();
+            let metadata = path.metadata();
+            let metadata = metadata.map_err(|error| GridError::io(&path, "be read", error))?;
+            size.bytes += metadata.len();
         }
         Ok(size)
     }
