@@ -5,12 +5,15 @@
 //! are chosen on development rows with the first seed, never on the rows that are reported.
 
 mod cell;
+mod compare;
 mod error;
 mod machine;
 mod plan;
 mod record;
+pub mod report;
 
 pub use cell::{Cell, chosen_rate, finals, trials};
+pub use compare::compare;
 pub use error::GridError;
 pub use machine::{Machine, available_memory_mib};
 pub use plan::{Budget, MethodPlan, Plan, TaskPlan};
