@@ -181,7 +181,12 @@ mod tests {
     fn the_json_comes_back() {
         let (folder, summary) = written();
         let back: Summary = serde_json::from_str(&read(&folder, "results.json")).unwrap();
-        assert_eq!(back, summary);
+        assert_eq!(back.records.len(), summary.records.len());
+        for (back, record) in back.records.iter().zip(&summary.records) {
+            assert_eq!(back.cell, record.cell);
+            assert!((back.score() - record.score()).abs() < 1e-12);
+        }
+        assert_eq!(back.failures, summary.failures);
         assert_eq!(back.plan.model.as_deref(), Some("roberta-base"));
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::cards::{Standing, standing};
+use super::cards::Standing;
 use super::format::score;
 use super::score::{Unit, metric_title};
 use super::summary::{MethodSummary, Summary, TaskSummary};

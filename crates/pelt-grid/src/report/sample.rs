@@ -245,10 +245,12 @@ impl Sample {
         }
     }
 
-    /// Makes all predictions of a method right.
+    /// Makes all predictions of a method at its last rate right.
     #[allow(dead_code)] // The example has no need of it.
     pub(crate) fn all_right(&mut self, task: &str, method: &str) {
-        let start = format!("{task}/{method}/");
+        let own = self.plan.methods.iter().find(|one| one.name == method);
+        let rate = own.unwrap().learning_rates.last().unwrap();
+        let start = format!("{task}/{method}/lr-{rate}-");
         for (cell, lines) in &mut self.predictions {
             if cell.starts_with(&start) {
                 for (gold, predicted) in lines {

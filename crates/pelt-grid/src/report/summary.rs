@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::cards::{Standing, standing};
-use super::read::{Found, Outcome, read_cells};
+use super::read::{Outcome, read_cells};
 use super::score::Unit;
 use super::significance::{Run, Tested, test_task};
 use super::statistics::{deviation, mean, median};

@@ -4,8 +4,7 @@
 //! variables of the page, which has a light and a dark set of them.
 
 use plotters::coord::Shift;
-use plotters::coord::combinators::WithKeyPoints;
-use plotters::coord::types::RangedCoordf64;
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::prelude::*;
 
 use super::super::html_text::escape;
@@ -21,11 +20,35 @@ const GRID: RGBColor = RGBColor(0, 2, 0);
 const FONT: &str = "plot-font";
 
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-pub(crate) type Chart<'a, 'b> = ChartContext<
-    'b,
-    SVGBackend<'a>,
-    Cartesian2d<WithKeyPoints<RangedCoordf64>, WithKeyPoints<RangedCoordf64>>,
->;
+pub(crate) type Chart<'a, 'b> = ChartContext<'b, SVGBackend<'a>, Cartesian2d<Places, Places>>;
+
+/// A straight axis with labels where they are wanted.
+pub(crate) struct Places {
+    from: f64,
+    to: f64,
+    ticks: Vec<f64>,
+}
+
+impl Ranged for Places {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        let share = (value - self.from) / (self.to - self.from);
+        limit.0 + (share * f64::from(limit.1 - limit.0)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        match hint.weight().allow_light_points() {
+            true => Vec::new(),
+            false => self.ticks.clone(),
+        }
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.from..self.to
+    }
+}
 
 /// Why a plot cannot be drawn.
 pub(crate) type DrawError = Box<dyn std::error::Error + Send + Sync>;
@@ -124,8 +147,12 @@ impl Axis {
             .map_or(String::new(), |(_, label)| label.clone())
     }
 
-    fn places(&self) -> Vec<f64> {
-        self.ticks.iter().map(|(place, _)| *place).collect()
+    fn places(&self) -> Places {
+        Places {
+            from: self.from,
+            to: self.to,
+            ticks: self.ticks.iter().map(|(place, _)| *place).collect(),
+        }
     }
 }
 
@@ -173,10 +200,7 @@ pub(crate) fn draw(
             .margin_right(28)
             .x_label_area_size(92)
             .y_label_area_size(108)
-            .build_cartesian_2d(
-                (x.from..x.to).with_key_points(x.places()),
-                (y.from..y.to).with_key_points(y.places()),
-            )?;
+            .build_cartesian_2d(x.places(), y.places())?;
         let text = (FONT, 30).into_font().color(&INK);
         chart
             .configure_mesh()
