@@ -79,7 +79,7 @@ fn head(summary: &Summary, title: &str) -> String {
     };
     let mut html = format!(
         "<header>\n<p class=\"kind\">Comparison of fine-tuning methods</p>\n<h1>{}</h1>\n\
-         <p class=\"progress {state}\"><span class=\"bar\" aria-hidden=\"true\"><span style=\"width:{share:.1}%\"></span></span>{}</p>\n<dl>\n",
+         <p class=\"progress\"><span class=\"bar\" aria-hidden=\"true\"><span style=\"width:{share:.1}%\"></span></span>{}</p>\n<dl>\n",
         escape(title),
         escape(&told)
     );

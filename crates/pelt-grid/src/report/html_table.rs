@@ -64,10 +64,7 @@ fn push_cell(html: &mut String, cell: &TableCell, first: bool, kind: ColumnKind,
         html.push_str(&format!(" data-value=\"{sort}\""));
     }
     html.push('>');
-    html.push_str(&format!(
-        "<span class=\"value\">{}</span>",
-        escape(&cell.text)
-    ));
+    // The sign stands before the number, so that the numbers of a column stay below each other.
     if let Some(sign) = cell.sign {
         let (class, told) = match sign {
             Sign::Better => ("better", "better than the reference, p < 0.05"),
@@ -79,6 +76,10 @@ fn push_cell(html: &mut String, cell: &TableCell, first: bool, kind: ColumnKind,
             told = escape(told)
         ));
     }
+    html.push_str(&format!(
+        "<span class=\"value\">{}</span>",
+        escape(&cell.text)
+    ));
     if let Some(aside) = &cell.aside {
         html.push_str(&format!(" <span class=\"aside\">{}</span>", escape(aside)));
     }

@@ -9,8 +9,8 @@ use plotters::prelude::*;
 
 use super::super::html_text::escape;
 
-/// Width and height of a plot in units of its own; it is shown at half of that, so that whole numbers are fine enough.
-const SIZE: (u32, u32) = (880, 600);
+/// Width and height of a plot in units of its own; it is shown at about half of that, so that whole numbers are fine enough.
+const SIZE: (u32, u32) = (760, 540);
 
 /// Different colours of series; further ones begin again, with another symbol.
 pub(crate) const COLOURS: usize = 8;
@@ -98,35 +98,29 @@ impl Axis {
         }
     }
 
-    /// A logarithmic axis; values that are not positive have no place on it.
+    /// A logarithmic axis with labels at some of the candidates, which ascend; values that are not positive have no place on it.
     pub(crate) fn logarithmic(
         name: &str,
         values: impl Iterator<Item = f64>,
+        candidates: &[f64],
         label: impl Fn(f64) -> String,
     ) -> Option<Self> {
         let (low, high) = ends(values.filter(|value| *value > 0.0).map(f64::log10))?;
         let room = ((high - low) * 0.08).max(0.15);
         let (from, to) = (low - room, high + room);
-        // Powers of ten where there are enough of them, else also two and five times them.
-        let factors: &[f64] = match to - from {
-            wide if wide > 2.5 => &[1.0],
-            wide if wide > 1.2 => &[1.0, 3.0],
-            _ => &[1.0, 2.0, 5.0],
-        };
-        let powers = from.floor() as i32..=to.ceil() as i32;
-        let ticks = powers
-            .flat_map(|power| {
-                factors
-                    .iter()
-                    .map(move |factor| factor * 10_f64.powi(power))
-            })
+        let inside: Vec<f64> = candidates
+            .iter()
+            .copied()
             .filter(|value| (from..=to).contains(&value.log10()))
-            .map(|value| (value.log10(), label(value)));
+            .collect();
+        // Labels need room: of many, only every second or third one is kept.
+        let every = inside.len().div_ceil(5).max(1);
+        let ticks = inside.into_iter().step_by(every);
         Some(Self {
             name: name.into(),
             from,
             to,
-            ticks: ticks.collect(),
+            ticks: ticks.map(|value| (value.log10(), label(value))).collect(),
             logarithmic: true,
         })
     }
@@ -198,10 +192,10 @@ pub(crate) fn draw(
         let mut chart = ChartBuilder::on(&area)
             .margin_top(20)
             .margin_right(28)
-            .x_label_area_size(92)
-            .y_label_area_size(108)
+            .x_label_area_size(98)
+            .y_label_area_size(112)
             .build_cartesian_2d(x.places(), y.places())?;
-        let text = (FONT, 30).into_font().color(&INK);
+        let text = (FONT, 34).into_font().color(&INK);
         chart
             .configure_mesh()
             .disable_x_mesh()
@@ -319,10 +313,14 @@ mod tests {
         assert_eq!(labels(&axis), ["80", "85", "90"]);
         let axis = Axis::between("gate", 0.0, 1.0);
         assert_eq!(labels(&axis), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
-        let values = [700.0, 1.2e8];
-        let axis =
-            Axis::logarithmic("size", values.into_iter(), |value| format!("{value:e}")).unwrap();
-        assert_eq!(labels(&axis), ["1e3", "1e4", "1e5", "1e6", "1e7", "1e8"]);
+        let candidates: Vec<f64> = (0..10).map(|power| 10_f64.powi(power)).collect();
+        let shown = |value: f64| format!("{value:e}");
+        let wide = [700.0, 1.2e8].into_iter();
+        let axis = Axis::logarithmic("size", wide, &candidates, shown).unwrap();
+        assert_eq!(labels(&axis), ["1e3", "1e5", "1e7"]);
+        let narrow = [2e4, 2e6].into_iter();
+        let axis = Axis::logarithmic("size", narrow, &candidates, shown).unwrap();
+        assert_eq!(labels(&axis), ["1e5", "1e6"]);
         assert!(Axis::linear("none", std::iter::empty()).is_none());
         // A single value has an axis as well.
         assert!(

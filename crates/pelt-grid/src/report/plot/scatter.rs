@@ -33,6 +33,31 @@ impl Against {
         }
     }
 
+    /// Values at which an axis may have a label, for costs between these.
+    fn candidates(self, least: f64, most: f64) -> Vec<f64> {
+        let powers = |factors: &[f64]| -> Vec<f64> {
+            let powers = (0..13).map(|power| 10_f64.powi(power));
+            powers
+                .flat_map(|power| factors.iter().map(move |factor| factor * power))
+                .collect()
+        };
+        match self {
+            Self::Parameters if most / least > 30.0 => powers(&[1.0]),
+            Self::Parameters => powers(&[1.0, 2.0, 5.0]),
+            Self::Time => {
+                let [second, minute, hour] = [1.0, 60.0, 3600.0];
+                [
+                    (second, &[1.0, 2.0, 5.0, 10.0, 20.0, 30.0][..]),
+                    (minute, &[1.0, 2.0, 5.0, 10.0, 20.0, 30.0]),
+                    (hour, &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0]),
+                ]
+                .into_iter()
+                .flat_map(|(unit, factors)| factors.iter().map(move |factor| factor * unit))
+                .collect()
+            }
+        }
+    }
+
     fn label(self, value: f64) -> String {
         match self {
             Self::Parameters => short(value, &[(1e9, " G"), (1e6, " M"), (1e3, " k")]),
@@ -79,8 +104,12 @@ pub(crate) fn scatter(
     let spread = points
         .iter()
         .flat_map(|(index, _, score)| [score - deviation(*index), score + deviation(*index)]);
-    let costs = points.iter().map(|(_, cost, _)| *cost);
-    let x = Axis::logarithmic(against.name(), costs, |value| against.label(value))?;
+    let costs = || points.iter().map(|(_, cost, _)| *cost);
+    let least = costs().fold(f64::INFINITY, f64::min);
+    let most = costs().fold(0.0, f64::max);
+    let candidates = against.candidates(least, most);
+    let label = |value| against.label(value);
+    let x = Axis::logarithmic(against.name(), costs(), &candidates, label)?;
     let y = Axis::linear(&metric_of(task)?, spread)?;
     let title = format!("{}: score against {}", task.name, against.name());
     let told: Vec<String> = points
