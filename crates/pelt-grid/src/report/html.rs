@@ -72,11 +72,6 @@ pub(crate) fn page(summary: &Summary) -> Result<String, String> {
 fn head(summary: &Summary, title: &str) -> String {
     let (done, all, told) = progress(summary);
     let share = 100.0 * done as f64 / all.max(1) as f64;
-    let state = if summary.is_complete() {
-        "complete"
-    } else {
-        "partial"
-    };
     let mut html = format!(
         "<header>\n<p class=\"kind\">Comparison of fine-tuning methods</p>\n<h1>{}</h1>\n\
          <p class=\"progress\"><span class=\"bar\" aria-hidden=\"true\"><span style=\"width:{share:.1}%\"></span></span>{}</p>\n<dl>\n",

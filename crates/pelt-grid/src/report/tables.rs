@@ -178,7 +178,7 @@ fn test_cells(tested: &Tested) -> [TableCell; 2] {
         ],
         Tested::Compared(test) => {
             let interval = format!(
-                "{} to {}",
+                "[{}, {}]",
                 format::difference(test.low),
                 format::difference(test.high)
             );
