@@ -191,6 +191,29 @@ mod tests {
     }
 
     #[test]
+    fn a_task_whose_reported_rows_chose_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sample = sample();
+        for record in sample.records.iter_mut() {
+            if record.cell.task == "sst2" {
+                record.development.set = record.reported[0].set.clone();
+            }
+        }
+        sample.write(folder.path()).unwrap();
+        let summary = Summary::untested(&sample.plan, folder.path()).unwrap();
+        let text = markdown::markdown(&summary);
+        assert!(
+            text.contains("accuracy, chosen on the reported rows"),
+            "{text}"
+        );
+        assert!(
+            text.contains("On sst2 the reported rows are also"),
+            "{text}"
+        );
+        assert!(!text.contains("F1, chosen on the reported rows"), "{text}");
+    }
+
+    #[test]
     fn the_markdown_says_what_is_missing() {
         let (folder, _) = written();
         let text = read(&folder, "report.md");

@@ -113,10 +113,7 @@ pub(crate) fn protocol(summary: &Summary) -> Vec<(&'static str, String)> {
         ),
         (
             "Rows",
-            "Three sets of rows never mix: those that are trained on, those that choose the learning rate and the best weights of a run, \
-             and those that are reported. The table below names them. A set under another name than the published one, or with fewer \
-             rows, says so wherever it is shown."
-                .into(),
+            rows(summary),
         ),
         (
             "Scores",
@@ -149,6 +146,23 @@ pub(crate) fn protocol(summary: &Summary) -> Vec<(&'static str, String)> {
                 .into(),
         ),
     ]
+}
+
+fn rows(summary: &Summary) -> String {
+    let mut text = String::from(
+        "There are three sets of rows, which the table above names: those that are trained on, those that choose the learning rate \
+         and the best weights of a run, and those that are reported. A set under another name than the published one, or with fewer \
+         rows, says so wherever it is shown.",
+    );
+    let tasks = summary.tasks.iter().filter(|task| task.chose_on_reported());
+    let tasks: Vec<String> = tasks.map(|task| task.name.clone()).collect();
+    if !tasks.is_empty() {
+        text.push_str(&format!(
+            " On {} the reported rows are also those that chose, so that scores are too good.",
+            format::and(&tasks)
+        ));
+    }
+    text
 }
 
 fn budget(summary: &Summary) -> String {

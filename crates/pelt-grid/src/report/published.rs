@@ -141,9 +141,13 @@ impl Published {
                 TableCell::text(&row.method).tag(Some("published".into())),
                 TableCell::text(&self.encoder),
             ];
-            cells.extend(scores.iter().map(|value| TableCell::number(*value, score)));
+            cells.extend(
+                scores
+                    .iter()
+                    .map(|value| TableCell::number(*value, as_printed)),
+            );
             if averaged {
-                cells.push(TableCell::number(row.average, score));
+                cells.push(TableCell::number(row.average, as_printed));
             }
             table.rows.push(Row {
                 kind: RowKind::Published,
@@ -175,6 +179,11 @@ impl Published {
             table,
         })
     }
+}
+
+/// A number with the decimals that it was given with, but at least one.
+fn as_printed(value: f64) -> String {
+    format!("{value:?}")
 }
 
 /// The mean of a metric over all seeds, as it is shown; it may be another one than what the task is compared by.

@@ -338,6 +338,11 @@ impl MethodSummary {
 }
 
 impl TaskSummary {
+    /// Whether the rows that chose learning rates and weights are reported.
+    pub(crate) fn chose_on_reported(&self) -> bool {
+        self.set.is_some() && self.set == self.development
+    }
+
     /// Whether the rows, both of training and of the report, are those that were published; `None` where nothing is finished.
     pub(crate) fn standing(&self) -> Option<Standing> {
         let (set, train) = (standing(self.set.as_ref()?), standing(self.train.as_ref()?));

@@ -28,18 +28,23 @@ pub(crate) fn metric_of(task: &TaskSummary) -> Option<String> {
     Some(format!("mean of {}", format::and(&parts)))
 }
 
-/// What a reader must know of a task's rows; `None` where they are those published.
+/// What a reader must know of a task's rows; `None` where they are those published and chose nothing.
 pub(crate) fn warning_of(task: &TaskSummary) -> Option<String> {
-    match task.standing()? {
+    let standing = match task.standing()? {
         Standing::Published => None,
-        Standing::StandIn => Some("stand-in rows".into()),
+        Standing::StandIn => Some("stand-in rows".to_string()),
         Standing::Other => Some(match (task.rows, task.published_rows) {
             (Some(rows), Some(published)) if rows != published => {
                 format!("{rows} of {published} rows")
             }
             _ => "other rows than published".into(),
         }),
-    }
+    };
+    let chose = task
+        .chose_on_reported()
+        .then(|| "chosen on the reported rows".to_string());
+    let parts: Vec<String> = standing.into_iter().chain(chose).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// All methods on all tasks.
