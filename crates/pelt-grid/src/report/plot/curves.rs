@@ -26,10 +26,7 @@ pub(crate) fn learning_curves(task: &TaskSummary) -> Option<Result<Plot, DrawErr
     let all = || methods.iter().flatten().flatten();
     let last = all().map(|(step, _)| *step).reduce(f64::max)?;
     let x = Axis::between("steps", 0.0, last * 1.02);
-    let y = Axis::linear(
-        "score on the rows that choose",
-        all().map(|(_, score)| *score),
-    )?;
+    let y = Axis::linear("development score", all().map(|(_, score)| *score))?;
     let title = format!("{}: learning curves", task.name);
     let names: Vec<&str> = task
         .methods

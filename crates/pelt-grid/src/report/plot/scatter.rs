@@ -110,7 +110,9 @@ pub(crate) fn scatter(
     let candidates = against.candidates(least, most);
     let label = |value| against.label(value);
     let x = Axis::logarithmic(against.name(), costs(), &candidates, label)?;
-    let y = Axis::linear(&metric_of(task)?, spread)?;
+    // A long name has no room beside the axis; the tables have it.
+    let metric = metric_of(task).filter(|name| name.len() <= 24);
+    let y = Axis::linear(metric.as_deref().unwrap_or("score"), spread)?;
     let title = format!("{}: score against {}", task.name, against.name());
     let told: Vec<String> = points
         .iter()
