@@ -50,14 +50,15 @@ pub(crate) fn warning_of(task: &TaskSummary) -> Option<String> {
 /// All methods on all tasks.
 pub(crate) fn overview(summary: &Summary) -> Table {
     let mut columns = vec![Column::text("Method")];
+    // The average comes first, so that it is seen where the table is wider than the page.
+    if summary.tasks.len() > 1 {
+        columns.push(Column::number("Average").with_note("over tasks"));
+    }
     columns.extend(summary.tasks.iter().map(|task| {
         let note = [metric_of(task), warning_of(task)];
         let note: Vec<String> = note.into_iter().flatten().collect();
         Column::number(&task.name).with_note(note.join(", "))
     }));
-    if summary.tasks.len() > 1 {
-        columns.push(Column::number("Average").with_note("over tasks"));
-    }
     let rows = summary
         .plan
         .methods
@@ -65,15 +66,15 @@ pub(crate) fn overview(summary: &Summary) -> Table {
         .enumerate()
         .map(|(index, method)| {
             let mut cells = vec![TableCell::text(&method.name)];
-            for task in &summary.tasks {
-                cells.push(score_cell(&task.methods[index], task.unit));
-            }
             if summary.tasks.len() > 1 {
                 let average = &summary.averages[index];
                 cells.push(TableCell {
                     mark: average.mark,
                     ..TableCell::number(average.score, format::score)
                 });
+            }
+            for task in &summary.tasks {
+                cells.push(score_cell(&task.methods[index], task.unit));
             }
             Row {
                 kind: kind(summary, &method.name),
