@@ -6,17 +6,20 @@
 
 mod bench;
 mod cell;
+mod compare;
 mod error;
 mod machine;
 mod plan;
 mod process;
 mod record;
+pub mod report;
 mod run;
 mod run_folder;
 mod slurm;
 
 pub use bench::{Lock, Outcome, PLAN_FILE, run_all, write_plan};
 pub use cell::{Cell, Final, chosen_rate, finals, trials};
+pub use compare::compare;
 pub use error::GridError;
 pub use machine::{Machine, available_memory_mib};
 pub use plan::{Budget, MethodPlan, Plan, TaskPlan};

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pelt_grid::report::{self, Summary};
 use pelt_grid::{
-    Failure, Lock, Outcome, PLAN_FILE, Pelt, Plan, Record, Setup, Slurm, finals, run_all, run_cell,
-    submit, trials, write_plan,
+    Failure, Lock, Outcome, PLAN_FILE, Pelt, Plan, Record, Setup, Slurm, compare, finals, run_all,
+    run_cell, submit, trials, write_plan,
 };
 
 /// Compare fine-tuning methods on tasks, over seeds.
@@ -30,6 +31,18 @@ enum Command {
     Cell(CellArguments),
     /// Check that model and data of a results folder's plan are there, and fetch data from the Hub
     Fetch(FetchArguments),
+    /// Write the report of a results folder, finished or not
+    Report {
+        /// Folder of the results, with the plan in it.
+        results: PathBuf,
+    },
+    /// Show what differs between two results folders
+    Compare {
+        /// Folder of the results that are compared with.
+        a: PathBuf,
+        /// Folder of the other results.
+        b: PathBuf,
+    },
 }
 
 /// Where things lie.
@@ -137,6 +150,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments),
         Command::Cell(arguments) => cell(&arguments),
         Command::Fetch(arguments) => fetch(&arguments),
+        Command::Report { results } => write_report(&results),
+        Command::Compare { a, b } => compare_folders(&a, &b),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -178,7 +193,21 @@ fn run(arguments: &RunArguments) -> Result<()> {
     let outcome = run_all(&plan, &results, &setup, deadline, &|line| {
         println!("{line}")
     })?;
+    report::write(&Summary::of(&plan, &results)?, &results)?;
+    println!("report: {}", results.join("report.html").display());
     finish(&outcome)
+}
+
+fn write_report(results: &Path) -> Result<()> {
+    let plan = Plan::read(&results.join(PLAN_FILE))?;
+    report::write(&Summary::of(&plan, results)?, results)?;
+    println!("report: {}", results.join("report.html").display());
+    Ok(())
+}
+
+fn compare_folders(a: &Path, b: &Path) -> Result<()> {
+    print!("{}", compare(a, b)?);
+    Ok(())
 }
 
 /// Says what came of it; an error if a cell failed.
@@ -223,7 +252,7 @@ fn run_on_slurm(
         jobs: arguments.jobs,
         wait: arguments.wait,
     };
-    // The report is a job's, which takes the lock itself.
+    // The jobs write from now on.
     drop(lock);
     for (name, number) in submit(plan, results, &slurm)? {
         println!("job {number}: {name}");
