@@ -362,6 +362,7 @@ mod tests {
     fn the_place_of_the_encoder_is_no_setting_and_gates_are_found() {
         let run = |path: &str, gated: bool| {
             RunFile {
+            files: BTreeMap::new(),
             config: serde_json::json!({
                 "base": {"path": path, "fingerprint": "1"},
                 "tuning": {"adapter": {"parts": [{"use_gating": false}, {"use_gating": gated}]}},
