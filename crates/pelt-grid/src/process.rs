@@ -20,7 +20,8 @@ pub struct Pelt {
 }
 
 impl Pelt {
-    /// Runs a subcommand to its end: standard output goes to the file `output`, messages to the end of the file `log`.
+    /// Runs a subcommand to its end: standard output goes to the file `output`, messages to the end of the file `log`. The process
+    /// reads from `hold`, an empty file, and so keeps its lock even when this process is killed.
     ///
     /// # Errors
     /// If it cannot be started, takes longer than `limit`, or fails; then with what it said last.
@@ -29,6 +30,7 @@ impl Pelt {
         arguments: &[String],
         output: &Path,
         log: &Path,
+        hold: Stdio,
         limit: Option<Duration>,
     ) -> Result<(), GridError> {
         let failed = |message: String| GridError::Pelt {
@@ -42,7 +44,7 @@ impl Pelt {
         let mut command = Command::new(&self.program);
         command
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(hold)
             .stdout(out)
             .stderr(messages);
         if let Some(threads) = self.threads {
@@ -102,7 +104,7 @@ mod tests {
             threads: Some(3),
         };
         let arguments = ["-c".to_string(), script.to_string()];
-        let result = shell.run(&arguments, &output, &log, limit);
+        let result = shell.run(&arguments, &output, &log, Stdio::null(), limit);
         (result, std::fs::read_to_string(output).unwrap())
     }
 

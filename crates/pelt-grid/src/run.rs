@@ -1,6 +1,8 @@
 //! Running one cell: training, scoring, and the record of both.
 
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::process::Pelt;
@@ -78,6 +80,7 @@ pub fn run_cell(
     let folder = cell.folder(results);
     std::fs::create_dir_all(&folder)
         .map_err(|error| GridError::io(&folder, "be created", error))?;
+    let hold = Hold::take(&folder)?;
     let run = folder.join("run");
     let log = folder.join("log.txt");
     let wanted = cell.train_arguments(task, method, plan);
@@ -89,9 +92,10 @@ pub fn run_cell(
         }
         let minutes = task.budget.or(&plan.budget).cell_minutes;
         let limit = minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes));
+        let output = folder.join("train.json");
         setup
             .pelt
-            .run(&train, &folder.join("train.json"), &log, limit)?;
+            .run(&train, &output, &log, hold.share()?, limit)?;
     }
     let found = RunFile::read(&run)?;
 
@@ -107,7 +111,9 @@ pub fn run_cell(
         evaluate.extend([name.to_string(), place.display().to_string()]);
     }
     let output = folder.join("evaluate.json");
-    setup.pelt.run(&evaluate, &output, &log, None)?;
+    setup
+        .pelt
+        .run(&evaluate, &output, &log, hold.share()?, None)?;
 
     let metric = found.text("/primary_metric");
     let evaluated = Evaluated::read(&output, &metric)?;
@@ -158,7 +164,7 @@ impl Setup {
         let folder = std::env::temp_dir();
         let name = format!("pelt-grid-fetch-{}", std::process::id());
         let [output, log] = ["json", "log"].map(|end| folder.join(format!("{name}.{end}")));
-        let outcome = self.pelt.run(&command, &output, &log, None);
+        let outcome = self.pelt.run(&command, &output, &log, Stdio::null(), None);
         for path in [output, log] {
             // They are in the system's folder for what is of no use later.
             let _ = std::fs::remove_file(path);
@@ -178,6 +184,36 @@ impl Setup {
     }
 }
 
+/// The lock of a cell's folder. Its processes share it, so that one which a killed bench has left behind is waited for.
+struct Hold {
+    path: PathBuf,
+    file: File,
+}
+
+impl Hold {
+    fn take(folder: &Path) -> Result<Self, GridError> {
+        let path = folder.join(".lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|error| GridError::io(&path, "be written", error))?;
+        file.lock()
+            .map_err(|error| GridError::io(&path, "be locked", error))?;
+        Ok(Self { path, file })
+    }
+
+    /// The lock's file for a process, which keeps it as long as it runs.
+    fn share(&self) -> Result<Stdio, GridError> {
+        let file = self.file.try_clone();
+        Ok(file
+            .map_err(|error| GridError::io(&self.path, "be shared", error))?
+            .into())
+    }
+}
+
 /// Removes the tensor files of a run.
 fn remove_weights(run: &Path) -> Result<(), GridError> {
     let entries = std::fs::read_dir(run).map_err(|error| GridError::io(run, "be read", error))?;
@@ -191,4 +227,30 @@ fn remove_weights(run: &Path) -> Result<(), GridError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_process_that_was_left_behind_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let hold = Hold::take(folder.path()).unwrap();
+        // The command has a share of the lock itself until it is dropped.
+        let mut orphan = std::process::Command::new("/bin/sleep")
+            .arg("0.4")
+            .stdin(hold.share().unwrap())
+            .spawn()
+            .unwrap();
+        // As if this process had been killed.
+        drop(hold);
+        let started = Instant::now();
+        let again = Hold::take(folder.path()).unwrap();
+        assert!(started.elapsed() >= Duration::from_millis(300));
+        drop(again);
+        orphan.wait().unwrap();
+    }
 }
