@@ -23,6 +23,8 @@ pub struct Record {
     pub arguments: Vec<String>,
     /// SHA-256 of the run's whole configuration, without places.
     pub configuration: String,
+    /// Name of the pretrained encoder's folder.
+    pub encoder: String,
     /// SHA-256 of the pretrained encoder's weights.
     pub model: String,
     /// The rows and their fingerprints.
@@ -238,6 +240,7 @@ pub(crate) mod tests {
             },
             arguments: vec!["--task".into(), task.into()],
             configuration: "c0ffee".into(),
+            encoder: "tiny".into(),
             model: "beef".into(),
             data: DataUsed {
                 train: format!("{task} train"),

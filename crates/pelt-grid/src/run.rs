@@ -123,6 +123,7 @@ pub fn run_cell(
         cell: cell.clone(),
         arguments: wanted,
         configuration: found.configuration(),
+        encoder: folder_name(&setup.model),
         model: found.text("/base/fingerprint"),
         data: found.data(),
         development: found.development(&run)?,
@@ -182,6 +183,12 @@ impl Setup {
         command.extend(arguments.iter().cloned());
         command
     }
+}
+
+/// The last part of a path.
+fn folder_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// The lock of a cell's folder. Its processes share it, so that one which a killed bench has left behind is waited for.

@@ -68,7 +68,7 @@ fn encoder(summary: &Summary) -> String {
         .map(|record| record.model.get(..12).unwrap_or(&record.model))
         .collect();
     let weights = weights.into_iter().collect::<Vec<_>>().join(", ");
-    let name = summary.plan.model.as_deref().unwrap_or("not named");
+    let name = summary.encoder();
     match weights.is_empty() {
         true => name.into(),
         false => format!("{name} (weights {weights})"),

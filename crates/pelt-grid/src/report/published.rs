@@ -154,7 +154,7 @@ impl Published {
                 cells,
             });
         }
-        let encoder = summary.plan.model.as_deref().unwrap_or("not named");
+        let encoder = summary.encoder();
         for (index, method) in summary.plan.methods.iter().enumerate() {
             let own = columns
                 .iter()

@@ -176,6 +176,7 @@ impl Sample {
         self.records.push(Record {
             arguments: vec!["--task".into(), name.clone()],
             configuration: "0c0ffee0".into(),
+            encoder: "roberta-base".into(),
             model: "5eedbeef5eedbeef".into(),
             data: DataUsed {
                 train: format!("{name} train"),

@@ -157,6 +157,12 @@ pub struct CostSummary {
 }
 
 impl Summary {
+    /// Name of the pretrained encoder.
+    pub fn encoder(&self) -> &str {
+        let named = self.records.first().map(|record| record.encoder.as_str());
+        named.or(self.plan.model.as_deref()).unwrap_or("not named")
+    }
+
     /// Reads the cells of a plan below a results folder, and tests every method against the plan's reference. Cells that are not
     /// finished are no error.
     ///
