@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use common::{Scene, parquet_file};
+use pelt_grid::report::{self, Summary};
 use pelt_grid::{GridError, Outcome, Pelt, Plan, Record, Setup, finals, run_all, trials};
 
 const PLAN: &str = r#"
@@ -137,6 +138,16 @@ fn a_grid_runs_every_cell_once_and_keeps_what_a_report_needs() {
         let mut names = weights.map(|entry| entry.unwrap().file_name());
         assert!(!names.any(|name| name.to_string_lossy().ends_with(".safetensors")));
     }
+
+    let results = scene.path("results");
+    report::write(&Summary::of(&plan, &results).unwrap(), &results).unwrap();
+    let page = String::from_utf8(scene.read("results/report.html")).unwrap();
+    for part in ["10 of 10 runs finished", "agnews (part) test", "lora.query"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("not tested"), "{page}");
+    let lines = String::from_utf8(scene.read("results/results.csv")).unwrap();
+    assert_eq!(lines.lines().count(), 11);
 
     let (again, said) = bench(&scene, &plan, &setup);
     assert_eq!(again.unwrap().finished, 10);

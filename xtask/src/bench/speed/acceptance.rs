@@ -71,10 +71,7 @@ pub fn rows(results: &Results) -> Vec<Row> {
     rows.add(
         "LoRA step / ceiling of the matrix products",
         "GFLOP/s",
-        [
-            ours("step lora-qv", "gflops"),
-            results.largest("ceiling", Side::Ours, "gflops"),
-        ],
+        [ours("step lora-qv", "gflops"), ours("ceiling", "gflops")],
         Some(Target::AtLeast(0.8)),
     );
     for task in results.names_after("epoch ") {
@@ -180,6 +177,7 @@ mod tests {
                 json!({"median_ms": 50.0, "gflops": 80.0}),
             ),
             ("ceiling", Side::Ours, json!({"gflops": 90.0})),
+            ("ceiling", Side::Ours, json!({"gflops": 110.0})),
             ("ceiling", Side::Ours, json!({"gflops": 100.0})),
         ]);
         let rows = rows(&with_ceiling);

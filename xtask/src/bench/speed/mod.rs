@@ -180,13 +180,17 @@ fn measure(
     python: Option<&Program>,
     results: &mut Results,
 ) {
-    let mut sides = vec![(Side::Ours, ours, &measurement.ours)];
+    let name = measurement.name.as_str();
+    let mut sides = vec![(name, Side::Ours, ours, &measurement.ours)];
+    if let Some((beside, arguments)) = &measurement.beside {
+        sides.insert(0, (*beside, Side::Ours, ours, arguments));
+    }
     if let (Some(python), Some(arguments)) = (python, &measurement.theirs) {
-        sides.push((Side::Theirs, python, arguments));
+        sides.push((name, Side::Theirs, python, arguments));
     }
     for _ in 0..measurement.rounds {
         // After a first run without a result there is no point in a second one.
-        sides.retain(|(side, program, arguments)| {
+        sides.retain(|(measured, side, program, arguments)| {
             let report = program.measure(arguments);
             let name = match side {
                 Side::Ours => OURS,
@@ -195,7 +199,7 @@ fn measure(
             match report {
                 Ok(Some(report)) => {
                     println!("  {name:<7} {}", render::one_line(&report));
-                    results.add(&measurement.name, *side, report);
+                    results.add(measured, *side, report);
                     true
                 }
                 Ok(None) => {
@@ -204,7 +208,7 @@ fn measure(
                 }
                 Err(error) => {
                     println!("  {name:<7} failed: {error:#}");
-                    results.failed(&measurement.name, name, &error);
+                    results.failed(measured, name, &error);
                     false
                 }
             }

@@ -91,14 +91,6 @@ impl Results {
         median(reports.filter_map(|report| report.number(field)).collect())
     }
 
-    /// The largest value of a field.
-    pub fn largest(&self, name: &str, side: Side, field: &str) -> Option<f64> {
-        let reports = self.reports(name, side).iter();
-        reports
-            .filter_map(|report| report.number(field))
-            .reduce(f64::max)
-    }
-
     /// Our median over theirs.
     pub fn ratio(&self, name: &str, field: &str) -> Option<f64> {
         ratio(
@@ -184,10 +176,6 @@ pub mod tests {
         assert_eq!(results.ratio("step full", "median_ms"), Some(0.5));
         assert_eq!(results.ratio("step full", "absent"), None);
         assert_eq!(results.ratio("step lora", "median_ms"), None);
-        assert_eq!(
-            results.largest("step full", Side::Ours, "median_ms"),
-            Some(90.0)
-        );
         assert_eq!(ratio(Some(1.0), Some(0.0)), None);
     }
 
