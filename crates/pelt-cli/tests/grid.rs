@@ -15,7 +15,7 @@ const PLAN: &str = r#"
     name = "tiny"
     seeds = [1, 2]
     [budget]
-    epochs = 2
+    epochs = 40
     batch_size = 8
     max_length = 32
     train_rows = 24
