@@ -38,15 +38,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     };
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, None)?;
-    let skipped = model::skipped_layers(&args.skip_layers, &base)?;
-    let mut run = run_folder::load(&args.run, record, &base, &args.model)?;
-    run.model = run.model.skipping(skipped);
-    if args.gates {
-        gates::check(&run, &args.run)?;
-    }
-    if let Some(folder) = &args.predictions {
-        predictions::create_folder(folder)?;
-    }
+    let run = load(args, record, &base)?;
     let max_length = run.record.config.train.max_length;
     let mut shown = Vec::new();
     for set in &sets {
@@ -110,13 +102,10 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     ))
 }
 
-/// Scores a run that answers questions.
-fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSettings) -> Result<()> {
-    let sets = questions::read_sets(args)?;
-    let tokenizer = model::tokenizer(&args.model)?;
-    let base = Base::open(&args.model, None)?;
-    let skipped = model::skipped_layers(&args.skip_layers, &base)?;
-    let mut run = run_folder::load(&args.run, record, &base, &args.model)?;
+/// Loads the run as it is to be scored, once it is clear that all that was asked for can be given.
+fn load(args: &EvaluateArgs, record: RunRecord, base: &Base) -> Result<Run> {
+    let skipped = model::skipped_layers(&args.skip_layers, base)?;
+    let mut run = run_folder::load(&args.run, record, base, &args.model)?;
     run.model = run.model.skipping(skipped);
     if args.gates {
         gates::check(&run, &args.run)?;
@@ -124,6 +113,15 @@ fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSetti
     if let Some(folder) = &args.predictions {
         predictions::create_folder(folder)?;
     }
+    Ok(run)
+}
+
+/// Scores a run that answers questions.
+fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSettings) -> Result<()> {
+    let sets = questions::read_sets(args)?;
+    let tokenizer = model::tokenizer(&args.model)?;
+    let base = Base::open(&args.model, None)?;
+    let run = load(args, record, &base)?;
     let reading = Reading {
         tokenizer: &tokenizer,
         base: &base,
@@ -138,13 +136,7 @@ fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSetti
         if let Some(folder) = &args.predictions {
             scored.write(folder)?;
         }
-        let values = scored.evaluation.values.iter();
-        let mut values: Map<String, Value> = values
-            .map(|(name, value)| (name.clone(), (*value).into()))
-            .collect();
-        if let Some(gates) = &scored.gates {
-            values.insert("gates".into(), serde_json::to_value(gates)?);
-        }
+        let mut values = values_json(&scored.evaluation, scored.gates.as_deref())?;
         match index {
             0 => out.append(&mut values),
             _ => {
@@ -202,17 +194,23 @@ fn describe_json(shown: &[Scored<'_>]) -> Value {
     sets.collect()
 }
 
+/// The scores of a split by name, and the means of its gates where they are wanted.
+fn values_json(evaluation: &Evaluation, gates: Option<&[GateMean]>) -> Result<Map<String, Value>> {
+    let values = evaluation.values.iter();
+    let mut values: Map<String, Value> = values
+        .map(|(name, value)| (name.clone(), (*value).into()))
+        .collect();
+    if let Some(gates) = gates {
+        values.insert("gates".into(), serde_json::to_value(gates)?);
+    }
+    Ok(values)
+}
+
 /// The first split's values, and one object for each further split.
 fn json(shown: &[Scored<'_>]) -> Result<Map<String, Value>> {
     let mut out = Map::new();
     for (index, scored) in shown.iter().enumerate() {
-        let values = scored.evaluation.values.iter();
-        let mut values: Map<String, Value> = values
-            .map(|(name, value)| (name.clone(), (*value).into()))
-            .collect();
-        if let Some(gates) = &scored.gates {
-            values.insert("gates".into(), serde_json::to_value(gates)?);
-        }
+        let values = values_json(&scored.evaluation, scored.gates.as_deref())?;
         match index {
             0 => out = values,
             _ => {

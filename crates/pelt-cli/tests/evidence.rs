@@ -30,20 +30,9 @@ fn lines(scene: &Scene, file: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The texts and labels of a file with a header.
-fn rows(scene: &Scene, file: &str) -> Vec<(String, String)> {
-    let text = String::from_utf8(scene.read(file)).unwrap();
-    let rows = text
-        .lines()
-        .skip(1)
-        .map(|line| line.rsplit_once('\t').unwrap());
-    rows.map(|(text, label)| (text.to_string(), label.to_string()))
-        .collect()
-}
-
 /// What `pelt predict` says of the texts of a file.
 fn predicted(scene: &Scene, file: &str) -> Vec<Value> {
-    let texts: Vec<String> = rows(scene, file).into_iter().map(|row| row.0).collect();
+    let texts: Vec<String> = scene.rows(file).into_iter().map(|row| row.0).collect();
     let answer = scene.pelt_with_input("predict --run run --model bert", texts.join("\n"));
     answer.json_lines()
 }
@@ -59,7 +48,7 @@ fn every_rows_class_is_written_and_adds_up_to_the_score() {
         .json();
     assert_eq!(scene.names("out/deep"), ["predictions-dev.jsonl"]);
     let found = lines(&scene, "out/deep/predictions-dev.jsonl");
-    let (rows, expected) = (rows(&scene, "dev.tsv"), predicted(&scene, "dev.tsv"));
+    let (rows, expected) = (scene.rows("dev.tsv"), predicted(&scene, "dev.tsv"));
     assert_eq!(found.len(), rows.len());
     let mut right = 0;
     for (index, line) in found.iter().enumerate() {
@@ -88,7 +77,7 @@ fn every_rows_score_is_written() {
     trained(&scene, "--method lora --regression");
     scene.succeeds(&format!("{EVALUATE} --file dev.tsv --predictions out"));
     let found = lines(&scene, "out/predictions-dev.jsonl");
-    let (rows, expected) = (rows(&scene, "dev.tsv"), predicted(&scene, "dev.tsv"));
+    let (rows, expected) = (scene.rows("dev.tsv"), predicted(&scene, "dev.tsv"));
     assert_eq!(found.len(), rows.len());
     for (index, line) in found.iter().enumerate() {
         assert_eq!(line.as_object().unwrap().len(), 3, "{line}");

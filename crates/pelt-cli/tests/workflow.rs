@@ -31,17 +31,6 @@ fn assert_close(found: f64, expected: f64, tolerance: f64, what: &str) {
     );
 }
 
-/// The texts and labels of a file with a header.
-fn columns(scene: &Scene, file: &str) -> (Vec<String>, Vec<String>) {
-    let text = String::from_utf8(scene.read(file)).unwrap();
-    let rows = text
-        .lines()
-        .skip(1)
-        .map(|line| line.rsplit_once('\t').unwrap());
-    rows.map(|(text, label)| (text.to_string(), label.to_string()))
-        .unzip()
-}
-
 /// Trains with `options` on a model, and checks the folder and that every other command agrees with it.
 fn check_method(scene: &Scene, model: &str, method: &str, options: &str, weights: &[&str]) {
     scene.succeeds(&format!(
@@ -64,7 +53,7 @@ fn check_method(scene: &Scene, model: &str, method: &str, options: &str, weights
         assert_close(number(&evaluated[name]), number(value), 1e-6, name);
     }
 
-    let (texts, labels) = columns(scene, "dev.tsv");
+    let (texts, labels): (Vec<_>, Vec<_>) = scene.rows("dev.tsv").into_iter().unzip();
     let input = texts.join("\n") + "\n";
     let predicted = scene.pelt_with_input(&format!("predict --run run --model {model}"), input);
     let predicted = predicted.json_lines();
@@ -280,7 +269,7 @@ fn pairs_are_read_from_two_columns_and_from_lines_with_a_tab() {
             "evaluate --run run --model bert --file dev.tsv {named} --json"
         ))
         .json();
-    let (texts, labels) = columns(&scene, "dev.tsv");
+    let (texts, labels): (Vec<_>, Vec<_>) = scene.rows("dev.tsv").into_iter().unzip();
     scene.write("pairs.tsv", texts.join("\n"));
     let predicted = scene
         .succeeds("predict --run run --model bert --file pairs.tsv")

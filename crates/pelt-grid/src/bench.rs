@@ -1,13 +1,14 @@
 //! Running the cells of a plan on this machine.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pelt_tensors::write_atomically;
 
+use crate::lock::open_lock;
 use crate::run::{finished, run_cell};
 use crate::{Cell, Failure, GridError, Plan, Record, Setup, available_memory_mib, finals, trials};
 
@@ -43,13 +44,7 @@ impl Lock {
     pub fn take(results: &Path) -> Result<Self, GridError> {
         std::fs::create_dir_all(results)
             .map_err(|error| GridError::io(results, "be created", error))?;
-        let path = results.join(".lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|error| GridError::io(&path, "be written", error))?;
+        let (path, file) = open_lock(results)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(GridError::Locked {

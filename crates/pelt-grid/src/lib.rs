@@ -8,6 +8,7 @@ mod bench;
 mod cell;
 mod compare;
 mod error;
+mod lock;
 mod machine;
 mod plan;
 mod process;

@@ -45,6 +45,9 @@ enum Command {
     },
 }
 
+/// The device that `pelt` computes on.
+const DEVICE: &str = "flex";
+
 /// Where things lie.
 #[derive(Debug, Clone, Args)]
 struct Places {
@@ -55,7 +58,7 @@ struct Places {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Device to compute on.
-    #[arg(long, default_value = "flex")]
+    #[arg(long, default_value = DEVICE)]
     device: String,
     /// The program that trains [default: `pelt` beside this program, else on the PATH].
     #[arg(long, value_name = "FILE")]
@@ -150,7 +153,9 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments),
         Command::Cell(arguments) => cell(&arguments),
         Command::Fetch(arguments) => fetch(&arguments),
-        Command::Report { results } => write_report(&results),
+        Command::Report { results } => Plan::read(&results.join(PLAN_FILE))
+            .map_err(Into::into)
+            .and_then(|plan| write_report(&plan, &results)),
         Command::Compare { a, b } => compare_folders(&a, &b),
     };
     match outcome {
@@ -193,14 +198,12 @@ fn run(arguments: &RunArguments) -> Result<()> {
     let outcome = run_all(&plan, &results, &setup, deadline, &|line| {
         println!("{line}")
     })?;
-    report::write(&Summary::of(&plan, &results)?, &results)?;
-    println!("report: {}", results.join("report.html").display());
+    write_report(&plan, &results)?;
     finish(&outcome)
 }
 
-fn write_report(results: &Path) -> Result<()> {
-    let plan = Plan::read(&results.join(PLAN_FILE))?;
-    report::write(&Summary::of(&plan, results)?, results)?;
+fn write_report(plan: &Plan, results: &Path) -> Result<()> {
+    report::write(&Summary::of(plan, results)?, results)?;
     println!("report: {}", results.join("report.html").display());
     Ok(())
 }
@@ -315,6 +318,12 @@ fn fetch(arguments: &FetchArguments) -> Result<()> {
 
 impl Places {
     fn setup(&self, plan: &Plan, jobs: usize) -> Result<Setup> {
+        // A record names its device, so that one which `pelt` does not compute on must not get there.
+        ensure!(
+            self.device == DEVICE,
+            "--device {}: `pelt` computes on {DEVICE} only",
+            self.device
+        );
         let model = self.model.clone().or(plan.model.clone().map(PathBuf::from));
         let model = model.context("say which pretrained encoder to adapt, with --model DIR")?;
         let model = std::path::absolute(model)?;

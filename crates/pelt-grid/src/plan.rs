@@ -19,6 +19,12 @@ const SUITES: [(&str, &str); 5] = [
 /// The first seed where only a number of seeds is given.
 const FIRST_SEED: u64 = 42;
 
+/// More seeds than anybody needs.
+const MOST_SEEDS: usize = 1000;
+
+/// A year.
+const MOST_MINUTES: f64 = 525_600.0;
+
 /// A grid of runs: every task with every method and every seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -161,7 +167,7 @@ impl Plan {
             place: place.into(),
             problem,
         };
-        let plan: Self = toml::from_str(text).map_err(|error| problem(error.to_string()))?;
+        let plan: Self = toml::from_str(text).map_err(|error| problem(sentence(text, &error)))?;
         plan.check().map_err(problem)?;
         Ok(plan)
     }
@@ -191,6 +197,8 @@ impl Plan {
             self.methods.retain(|method| methods.contains(&method.name));
         }
         if let Some(count) = seeds {
+            // One too many is noticed below.
+            let count = count.min(MOST_SEEDS as u64 + 1);
             self.seeds = (FIRST_SEED..FIRST_SEED + count).collect();
         }
         self.check().map_err(|problem| GridError::Plan {
@@ -225,6 +233,23 @@ impl Plan {
         if self.seeds.iter().collect::<BTreeSet<_>>().len() < self.seeds.len() {
             return Err("a seed is there twice".into());
         }
+        if self.seeds.len() > MOST_SEEDS {
+            return Err(format!(
+                "there are {} seeds, but at most {MOST_SEEDS} can be run",
+                self.seeds.len()
+            ));
+        }
+        let budgets = self.tasks.iter().map(|task| &task.budget);
+        for minutes in budgets
+            .chain([&self.budget])
+            .filter_map(|one| one.cell_minutes)
+        {
+            if !(minutes > 0.0 && minutes <= MOST_MINUTES) {
+                return Err(format!(
+                    "cell_minutes should be above 0 and at most {MOST_MINUTES}, but is {minutes}"
+                ));
+            }
+        }
         for method in &self.methods {
             let rates = &method.learning_rates;
             if rates.is_empty() || rates.iter().any(|rate| !(rate.is_finite() && *rate > 0.0)) {
@@ -235,6 +260,16 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a text, and in which line, in one sentence.
+fn sentence(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let message = error.message().replace('\n', " ");
+    match before {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
     }
 }
 
@@ -315,6 +350,11 @@ mod tests {
         assert_eq!(plan.methods.len(), 1);
         assert_eq!(plan.seeds, [42, 43, 44]);
         assert!(plan.narrow(&[], &[], Some(0)).is_err());
+        let message = plan
+            .narrow(&[], &[], Some(u64::MAX))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("at most 1000"), "{message}");
     }
 
     #[test]
@@ -326,12 +366,16 @@ mod tests {
             ("seeds = [1, 2]", "seeds = [1, 1]", "seed"),
             ("seeds = [1, 2]", "seeds = []", "no seed"),
             ("lora-16", "full", "same name"),
-            ("epochs = 3", "epoch = 3", "epoch"),
+            ("epochs = 3", "epoch = 3", "line 5: unknown field `epoch`"),
+            ("epochs = 3", "cell_minutes = -1.0", "cell_minutes"),
+            ("epochs = 5", "cell_minutes = 1e300", "cell_minutes"),
         ] {
             let text = SMALL.replace(from, to);
             let message = Plan::parse(&text, "here").unwrap_err().to_string();
             assert!(
-                message.starts_with("here: ") && message.contains(expected),
+                message.starts_with("here: ")
+                    && message.contains(expected)
+                    && !message.contains('\n'),
                 "{message}"
             );
         }

@@ -1,10 +1,11 @@
 //! Running one cell: training, scoring, and the record of both.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::lock::open_lock;
 use crate::process::Pelt;
 use crate::run_folder::{Course, Evaluated, RunFile};
 use crate::{Cell, Cost, GridError, Machine, MethodPlan, Plan, Record, TaskPlan};
@@ -199,14 +200,7 @@ struct Hold {
 
 impl Hold {
     fn take(folder: &Path) -> Result<Self, GridError> {
-        let path = folder.join(".lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(|error| GridError::io(&path, "be written", error))?;
+        let (path, file) = open_lock(folder)?;
         file.lock()
             .map_err(|error| GridError::io(&path, "be locked", error))?;
         Ok(Self { path, file })

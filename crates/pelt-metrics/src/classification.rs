@@ -1,5 +1,7 @@
 //! Metrics of predicted classes, all computed from counts per class.
 
+use crate::Metric;
+
 /// How often each class is predicted, is right, and is in the gold labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassCounts {
@@ -37,6 +39,23 @@ impl ClassCounts {
             }
         }
         counts
+    }
+
+    /// The value of a metric of classes; `None` of a metric of something else.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::Accuracy | Metric::MicroF1 => Some(self.accuracy()),
+            Metric::F1 => Some(self.f1(1)),
+            Metric::MatthewsCorrelation => Some(self.matthews_correlation()),
+            Metric::MacroF1 => Some(self.macro_f1()),
+            Metric::MacroF1Present => Some(self.macro_f1_present()),
+            Metric::WeightedF1 => Some(self.weighted_f1()),
+            Metric::Pearson
+            | Metric::Spearmanr
+            | Metric::Mse
+            | Metric::ExactMatch
+            | Metric::CombinedScore => None,
+        }
     }
 
     /// Share of rows whose class is right.

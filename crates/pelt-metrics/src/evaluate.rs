@@ -105,19 +105,11 @@ fn value_of(metric: Metric, predictions: &Predictions<'_>) -> Result<Option<f64>
             labels,
         } => {
             let counts = ClassCounts::new(predicted, gold, labels);
-            let value = match metric {
-                Metric::Accuracy | Metric::MicroF1 => counts.accuracy(),
-                Metric::F1 => counts.f1(1),
-                Metric::MatthewsCorrelation => counts.matthews_correlation(),
-                Metric::MacroF1 => counts.macro_f1(),
-                Metric::MacroF1Present => counts.macro_f1_present(),
-                Metric::WeightedF1 => counts.weighted_f1(),
-                Metric::Pearson | Metric::Spearmanr | Metric::Mse | Metric::CombinedScore => {
-                    return Err(wrong_kind(PredictionKind::Scores));
-                }
-                Metric::ExactMatch => return Err(wrong_kind(PredictionKind::Answers)),
-            };
-            Ok(Some(value))
+            match (counts.value(metric), metric) {
+                (Some(value), _) => Ok(Some(value)),
+                (None, Metric::ExactMatch) => Err(wrong_kind(PredictionKind::Answers)),
+                (None, _) => Err(wrong_kind(PredictionKind::Scores)),
+            }
         }
         Predictions::Scores { predicted, gold } => match metric {
             Metric::Pearson => Ok(pearson(predicted, gold)),

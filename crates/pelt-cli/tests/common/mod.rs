@@ -83,6 +83,17 @@ impl Scene {
         std::fs::read(self.path(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"))
     }
 
+    /// The texts and labels of a file with a header.
+    pub fn rows(&self, relative: &str) -> Vec<(String, String)> {
+        let text = String::from_utf8(self.read(relative)).unwrap();
+        let rows = text
+            .lines()
+            .skip(1)
+            .map(|line| line.rsplit_once('\t').unwrap());
+        rows.map(|(text, label)| (text.to_string(), label.to_string()))
+            .collect()
+    }
+
     pub fn read_json(&self, relative: &str) -> Value {
         serde_json::from_slice(&self.read(relative)).unwrap()
     }

@@ -109,8 +109,8 @@ impl Series {
                     counts[pair_of_row[row as usize] as usize] += 1;
                 }
                 let counts = ClassCounts::weighted(pairs.iter().copied().zip(counts), *labels);
-                let values = metrics.iter().map(|metric| of_classes(*metric, &counts));
-                values.sum()
+                let values = metrics.iter().map(|metric| counts.value(*metric));
+                values.map(|value| value.unwrap_or(0.0)).sum()
             }
             Self::Scores { gold, predicted } => metrics
                 .iter()
@@ -122,22 +122,6 @@ impl Series {
             }
         };
         sum / metrics.len().max(1) as f64
-    }
-}
-
-fn of_classes(metric: Metric, counts: &ClassCounts) -> f64 {
-    match metric {
-        Metric::Accuracy | Metric::MicroF1 => counts.accuracy(),
-        Metric::F1 => counts.f1(1),
-        Metric::MatthewsCorrelation => counts.matthews_correlation(),
-        Metric::MacroF1 => counts.macro_f1(),
-        Metric::MacroF1Present => counts.macro_f1_present(),
-        Metric::WeightedF1 => counts.weighted_f1(),
-        Metric::Pearson
-        | Metric::Spearmanr
-        | Metric::Mse
-        | Metric::ExactMatch
-        | Metric::CombinedScore => 0.0,
     }
 }
 
