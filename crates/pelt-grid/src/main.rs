@@ -179,8 +179,8 @@ fn run(arguments: &RunArguments) -> Result<()> {
         Some(folder) => std::path::absolute(folder)?,
         None => std::path::absolute(Path::new("results").join(&plan.name))?,
     };
-    let lock = Lock::take(&results)?;
     let setup = arguments.places.setup(&plan, arguments.jobs)?;
+    let lock = Lock::take(&results)?;
     write_plan(&plan, &results)?;
     if arguments.launcher == Launcher::Slurm {
         return run_on_slurm(arguments, &plan, &results, &setup, lock);

@@ -20,7 +20,7 @@ const SUITES: [(&str, &str); 5] = [
 const FIRST_SEED: u64 = 42;
 
 /// More seeds than anybody needs.
-const MOST_SEEDS: usize = 1000;
+const MOST_SEEDS: u64 = 1000;
 
 /// A year.
 const MOST_MINUTES: f64 = 525_600.0;
@@ -197,8 +197,9 @@ impl Plan {
             self.methods.retain(|method| methods.contains(&method.name));
         }
         if let Some(count) = seeds {
-            // One too many is noticed below.
-            let count = count.min(MOST_SEEDS as u64 + 1);
+            if count > MOST_SEEDS {
+                return Err(problem(too_many_seeds(count)));
+            }
             self.seeds = (FIRST_SEED..FIRST_SEED + count).collect();
         }
         self.check().map_err(|problem| GridError::Plan {
@@ -233,11 +234,9 @@ impl Plan {
         if self.seeds.iter().collect::<BTreeSet<_>>().len() < self.seeds.len() {
             return Err("a seed is there twice".into());
         }
-        if self.seeds.len() > MOST_SEEDS {
-            return Err(format!(
-                "there are {} seeds, but at most {MOST_SEEDS} can be run",
-                self.seeds.len()
-            ));
+        let seeds = self.seeds.len() as u64;
+        if seeds > MOST_SEEDS {
+            return Err(too_many_seeds(seeds));
         }
         let budgets = self.tasks.iter().map(|task| &task.budget);
         for minutes in budgets
@@ -261,6 +260,10 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+fn too_many_seeds(count: u64) -> String {
+    format!("there should be at most {MOST_SEEDS} seeds, but there are {count}")
 }
 
 /// What is wrong with a text, and in which line, in one sentence.
