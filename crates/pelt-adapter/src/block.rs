@@ -126,7 +126,7 @@ impl BottleneckBlock {
     pub fn forward(&self, z: &Hidden, rule: Option<&Tensor<3>>, pass: &Pass) -> Tensor<2> {
         let gate = self.gate.as_ref().map(|weights| gate(weights, z, pass));
         let u = self.up(z, rule, gate);
-        dropout(u, self.dropout, pass.dropout_key())
+        dropout(u, self.dropout, pass.dropout_key(), z.packing.rows_before())
     }
 
     /// `s (φ(z W_down + b_down) W_up + b_up)`, times a gate per sequence where there is one.

@@ -3,8 +3,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 use pelt_hooks::{
-    ADAPTER, ConfigError, EncoderHooks, EncoderShape, Method, NamedParam, Pass, ProjectionSite,
-    Sublayer, SublayerSite, SublayerStates, constant, normal,
+    ADAPTER, ConfigError, EncoderHooks, EncoderShape, Hidden, Method, NamedParam, Pass,
+    ProjectionSite, Sublayer, SublayerSite, SublayerStates, constant, normal,
 };
 use pelt_ops::{Linear, dropout};
 use serde::{Deserialize, Serialize};
@@ -190,8 +190,8 @@ impl FusionBlock {
     ///
     /// # Shapes
     /// `z` and each of `ups`: `[rows, d]`; result: `[rows, d]`.
-    pub fn forward(&self, z: Tensor<2>, ups: Vec<Tensor<2>>, pass: &Pass) -> Tensor<2> {
-        let query = self.query.forward(z);
+    pub fn forward(&self, z: &Hidden, ups: Vec<Tensor<2>>, pass: &Pass) -> Tensor<2> {
+        let query = self.query.forward(z.values.clone());
         // q·(u W_k + b_k) = (q W_kᵀ)·u + q·b_k, so that one product serves all adapters.
         let bias: Tensor<2> = self.key.bias.val().unsqueeze();
         let shift = (query.clone() * bias).sum_dim(1);
@@ -199,7 +199,9 @@ impl FusionBlock {
         let scores = ups.iter();
         let scores = scores.map(|u| (query.clone() * u.clone()).sum_dim(1) + shift.clone());
         let scores = Tensor::cat(scores.collect(), 1);
-        let shares = activation::softmax(dropout(scores, self.dropout, pass.dropout_key()), 1);
+        let first_row = z.packing.rows_before();
+        let scores = dropout(scores, self.dropout, pass.dropout_key(), first_row);
+        let shares = activation::softmax(scores, 1);
         let shared = ups.into_iter().enumerate();
         let shared = shared.map(|(n, u)| u * shares.clone().narrow(1, n, 1));
         let mixed = shared.reduce(|sum, u| sum + u);
@@ -265,7 +267,7 @@ impl EncoderHooks for Fusion {
         let last = blocks.last()?;
         let z = last.source(states);
         let ups = blocks.iter().map(|block| block.up(&z, None, None));
-        let mixed = mixture.forward(z.values.clone(), ups.collect(), pass);
+        let mixed = mixture.forward(&z, ups.collect(), pass);
         Some(match last.excess(states, &z) {
             Some(excess) => mixed + excess,
             None => mixed,

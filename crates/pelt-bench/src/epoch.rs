@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use pelt_data::{Tokenizer, first_rows};
-use pelt_ops::parts;
 use pelt_train::{
     EvaluateEvery, Examples, Observer, StepReport, TrainConfig, Trainer, TrainingRows,
 };
@@ -82,7 +81,6 @@ pub fn epoch(
     let config = TrainConfig {
         epochs: 1,
         batch_size: setup.batch,
-        parts: parts(setup.device),
         learning_rate: settings.learning_rate,
         seed: setup.seed,
         max_length: data.max_length,

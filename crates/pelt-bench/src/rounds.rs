@@ -7,7 +7,7 @@ use pelt_data::{Label, Tokenizer};
 use pelt_encoder::HeadKind;
 use pelt_hooks::{EncoderHooks, Hidden, Packing, Pass, load, values};
 use pelt_methods::Adapter;
-use pelt_ops::{parts, workers};
+use pelt_ops::{PARTS, parts, workers};
 use pelt_train::{
     AdamW, AdamWConfig, Batch, Examples, PeftModel, TrainError, batch_gradients, clipping_scale,
     gradient_norm,
@@ -103,7 +103,7 @@ fn rounds(
             .collect(),
     };
     let rows: Vec<usize> = (0..setup.batch).collect();
-    let batch = Batch::in_parts(&examples, &rows, parts(setup.device), setup.device);
+    let batch = Batch::in_parts(&examples, &rows, PARTS, setup.device);
     let params = model.named_params();
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let mut times = Vec::new();
@@ -113,8 +113,8 @@ fn rounds(
             // The kernels of the warm-up are no part of what is reported.
             pelt_ops::profile::take();
         }
-        let pass = |part| match settings.dropout {
-            Dropout::On => Pass::train(setup.seed + (part << 32 | round) as u64),
+        let pass = || match settings.dropout {
+            Dropout::On => Pass::train(setup.seed + round as u64),
             Dropout::Off => Pass::evaluate(),
         };
         let started = Instant::now();

@@ -67,7 +67,7 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
     let mut out = BTreeMap::new();
     let longest = inputs.columns + hidden.packing.longest() - inputs.batch.packing.longest();
     if let Some(head) = head.as_ref().filter(|head| head.config().kind.is_span()) {
-        let logits = head.forward(hidden.values.clone(), &pass);
+        let logits = head.forward(hidden.clone(), &pass);
         for (side, name) in ["start_logits", "end_logits"].into_iter().enumerate() {
             let side = Hidden {
                 values: logits.clone().narrow(1, side, 1),
@@ -92,19 +92,19 @@ pub fn run(args: &ForwardArgs) -> Result<()> {
         }
     }
     if let Some(pooled) = pooled {
-        out.insert("pooler_output".to_string(), host(pooled)?);
+        out.insert("pooler_output".to_string(), host(pooled.values)?);
     }
     out.insert("last_hidden_state".to_string(), padded(hidden, longest)?);
     Ok(write_safetensors(&args.output, &out, &BTreeMap::new())?)
 }
 
 /// The logits of a head that reads the first row of every sequence.
-fn sequence_logits(head: &Head, first: &Hidden, pooled: Option<&Tensor<2>>) -> Result<HostTensor> {
+fn sequence_logits(head: &Head, first: &Hidden, pooled: Option<&Hidden>) -> Result<HostTensor> {
     let input = match head.config().kind {
         HeadKind::BertPooled => pooled
             .cloned()
             .context("the model has no pooler, which this head reads")?,
-        _ => first.values.clone(),
+        _ => first.clone(),
     };
     host(head.forward(input, &Pass::evaluate()))
 }

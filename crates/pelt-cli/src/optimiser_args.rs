@@ -2,10 +2,8 @@
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use pelt_ops::parts;
+use pelt_ops::PARTS;
 use pelt_train::{EvaluateEvery, TrainConfig};
-
-use crate::device::device;
 
 #[derive(Debug, Args)]
 pub struct OptimiserArgs {
@@ -18,10 +16,10 @@ pub struct OptimiserArgs {
     /// Batches added up for one optimiser step.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub gradient_accumulation: usize,
-    /// Parts of a batch that are worked on at the same time: 2 on the processor unless told, and worth raising where there are
-    /// many cores. Another number draws other dropout masks.
-    #[arg(long, value_name = "N")]
-    pub parts: Option<usize>,
+    /// Parts of a batch that the processor works on at the same time; worth raising where there are many cores. Another number
+    /// draws other dropout masks.
+    #[arg(long, default_value_t = PARTS, value_name = "N")]
+    pub parts: usize,
     /// Share of the steps in which the learning rate rises.
     #[arg(long, default_value_t = 0.06, value_name = "SHARE")]
     pub warmup_ratio: f64,
@@ -55,7 +53,7 @@ impl OptimiserArgs {
             epochs: self.epochs,
             batch_size: self.batch_size,
             gradient_accumulation: self.gradient_accumulation,
-            parts: self.parts.unwrap_or_else(|| parts(&device())),
+            parts: self.parts,
             learning_rate,
             warmup_ratio: self.warmup_ratio,
             weight_decay: self.weight_decay,

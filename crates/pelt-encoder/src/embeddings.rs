@@ -69,6 +69,7 @@ impl Embeddings {
             self.norm.forward(sum),
             config.hidden_dropout,
             pass.dropout_key(),
+            packing.rows_before(),
         );
         match prompt {
             Some(prompt) if prompt.place != PromptPlace::BeforeWordEmbeddings => Hidden {

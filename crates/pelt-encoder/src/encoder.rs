@@ -243,15 +243,13 @@ impl Encoder {
     ///
     /// # Shapes
     /// `[sequences, d]` to `[sequences, d]`.
-    pub fn pool<H: EncoderHooks>(
-        &self,
-        first: &Hidden,
-        hooks: &H,
-        pass: &Pass,
-    ) -> Option<Tensor<2>> {
+    pub fn pool<H: EncoderHooks>(&self, first: &Hidden, hooks: &H, pass: &Pass) -> Option<Hidden> {
         let pooler = self.pooler.as_ref()?;
         let pooled = project(pooler, ProjectionSite::Pooler, first, first, hooks, pass);
-        Some(pooled.tanh())
+        Some(Hidden {
+            values: pooled.tanh(),
+            packing: first.packing.clone(),
+        })
     }
 
     /// Every parameter under its name in files, without the model's prefix.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use pelt_hooks::{ADAPTER, NamedParam, Pass, constant, draw, load_named, normal};
+use pelt_hooks::{ADAPTER, Hidden, NamedParam, Pass, constant, draw, load_named, normal};
 use pelt_ops::{Linear, dropout};
 use pelt_tensors::HostTensor;
 use serde::{Deserialize, Serialize};
@@ -191,11 +191,12 @@ impl Head {
     ///
     /// # Panics
     /// If the head predicts tokens.
-    pub fn forward(&self, input: Tensor<2>, pass: &Pass) -> Tensor<2> {
-        let drop = |x| dropout(x, self.config.dropout, pass.dropout_key());
+    pub fn forward(&self, input: Hidden, pass: &Pass) -> Tensor<2> {
+        let first_row = input.packing.rows_before();
+        let drop = |x| dropout(x, self.config.dropout, pass.dropout_key(), first_row);
         let x = match &self.dense {
-            Some(dense) => dense.forward(drop(input)).tanh(),
-            None => input,
+            Some(dense) => dense.forward(drop(input.values)).tanh(),
+            None => input.values,
         };
         let x = match self.config.kind {
             HeadKind::Span { .. } => x,

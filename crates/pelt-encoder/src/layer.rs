@@ -170,6 +170,7 @@ impl Layer {
                 output,
                 context.config.hidden_dropout,
                 context.pass.dropout_key(),
+                packing.rows_before(),
             ),
             packing: packing.clone(),
         };

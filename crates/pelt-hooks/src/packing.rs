@@ -18,13 +18,25 @@ pub struct Packing {
 struct Inner {
     /// Start of every sequence, and the total as last entry.
     offsets: Vec<usize>,
+    before: Before,
     mean: OnceLock<Tensor<2>>,
     spread: OnceLock<Tensor<2>>,
+}
+
+/// What lies before a part in its batch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Before {
+    sequences: usize,
+    rows: usize,
 }
 
 impl Packing {
     /// A packing of sequences of these lengths, in this order.
     pub fn new(lengths: impl IntoIterator<Item = usize>) -> Self {
+        Self::placed(lengths, Before::default())
+    }
+
+    fn placed(lengths: impl IntoIterator<Item = usize>, before: Before) -> Self {
         let mut offsets = vec![0];
         let mut total = 0;
         for length in lengths {
@@ -34,6 +46,7 @@ impl Packing {
         Self {
             inner: Arc::new(Inner {
                 offsets,
+                before,
                 mean: OnceLock::new(),
                 spread: OnceLock::new(),
             }),
@@ -75,12 +88,40 @@ impl Packing {
         if extra == 0 {
             return self.clone();
         }
-        Self::new(self.lengths().map(|length| length + extra))
+        let before = Before {
+            rows: self.rows_before() + extra * self.sequences_before(),
+            ..self.inner.before
+        };
+        Self::placed(self.lengths().map(|length| length + extra), before)
     }
 
     /// The packing of one row per sequence, as left by [`first_rows`](Self::first_rows).
     pub fn one_row_each(&self) -> Self {
-        Self::new(std::iter::repeat_n(1, self.sequences()))
+        let before = Before {
+            rows: self.sequences_before(),
+            ..self.inner.before
+        };
+        Self::placed(std::iter::repeat_n(1, self.sequences()), before)
+    }
+
+    /// The packing of a part of a batch that comes after the sequences of `others`. A row's dropout mask depends on its
+    /// place in the batch, so that it is the same however the batch is cut.
+    pub fn after(&self, others: &Self) -> Self {
+        let before = Before {
+            sequences: others.sequences_before() + others.sequences(),
+            rows: others.rows_before() + others.tokens(),
+        };
+        Self::placed(self.lengths(), before)
+    }
+
+    /// How many sequences of the same batch lie in parts before this one.
+    pub fn sequences_before(&self) -> usize {
+        self.inner.before.sequences
+    }
+
+    /// How many rows of the same batch lie in parts before this one.
+    pub fn rows_before(&self) -> usize {
+        self.inner.before.rows
     }
 
     /// The index of every sequence's first row.
@@ -146,6 +187,20 @@ mod tests {
         assert_eq!(packing.first_rows(), [0, 3, 4]);
         assert_eq!(packing.lengthened(2).offsets(), [0, 5, 8, 12]);
         assert_eq!(packing.longest(), 3);
+    }
+
+    #[test]
+    fn a_part_knows_what_lies_before_it() {
+        let first = Packing::new([3, 1, 2]);
+        let second = Packing::new([4]).after(&first);
+        let third = Packing::new([1, 1]).after(&second);
+        let before = |packing: &Packing| (packing.sequences_before(), packing.rows_before());
+        assert_eq!(before(&first), (0, 0));
+        assert_eq!(before(&second), (3, 6));
+        assert_eq!(before(&third), (4, 10));
+        assert_eq!(before(&second.lengthened(5)), (3, 21));
+        assert_eq!(before(&second.lengthened(5).one_row_each()), (3, 3));
+        assert_eq!(second.offsets(), [0, 4]);
     }
 
     #[test]

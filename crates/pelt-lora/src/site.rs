@@ -40,7 +40,12 @@ impl LoraSite {
     /// What is added to the projection's output, `[rows, out]`.
     pub fn contribution(&self, input: &SiteInput<'_>, pass: &Pass) -> Tensor<2> {
         let rows = &input.rows;
-        let x = dropout(rows.values.clone(), self.dropout, pass.dropout_key());
+        let x = dropout(
+            rows.values.clone(),
+            self.dropout,
+            pass.dropout_key(),
+            rows.packing.rows_before(),
+        );
         // The gate averages over whole sequences, even where only some of their rows are projected.
         let gate = self
             .gate

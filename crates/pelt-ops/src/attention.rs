@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use pelt_hooks::{KeyValue, Packing};
 
 use crate::generic;
+use crate::mask::Mask;
 
 /// How the rows of an attention call belong together.
 #[derive(Debug, Clone)]
@@ -66,10 +67,22 @@ pub fn attention(
     generic::attention(query, key, value, prefixes, layout)
 }
 
+/// The mask of the weights: its rows are queries, its columns the keys of a sequence, with those of prefixes in front.
+pub(crate) fn mask(layout: &AttentionLayout) -> Option<Mask> {
+    let first = mask_row(layout.keys.sequences_before() * layout.heads);
+    Mask::new(layout.dropout, layout.dropout_key, first)
+}
+
+/// The row of a head's first query in the mask; heads are counted over all sequences, so that neither their number nor
+/// that of their queries changes another sequence's rows.
+pub(crate) fn mask_row(head: usize) -> u64 {
+    (head as u64) << 32
+}
+
 #[cfg(feature = "flex")]
 mod kernel {
     use super::*;
-    use crate::flex::{self, attention::Attention, mask::Mask};
+    use crate::flex::{self, attention::Attention};
     use burn::backend::DispatchTensor;
 
     /// Prefixes that a call can have; the generic body takes any number.
@@ -116,7 +129,7 @@ mod kernel {
             keys: layout.keys.clone(),
             queries: layout.queries.clone(),
             heads: layout.heads,
-            mask: Mask::new(layout.dropout, layout.dropout_key),
+            mask: mask(layout),
         };
         match count {
             0 => run::<3>(op, inputs),

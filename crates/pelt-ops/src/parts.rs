@@ -2,12 +2,15 @@
 
 use burn::tensor::Device;
 
-/// How many parts a batch should be cut into. On the processor it is two, however many threads there are, because what is
-/// computed should not depend on that: the parts of a batch wait for each other once, and every operation on a whole batch
-/// would. Elsewhere it is one.
+/// Parts that a batch is cut into unless told otherwise, however many threads there are, because what is computed should not
+/// depend on that.
+pub const PARTS: usize = 2;
+
+/// How many parts of a batch are worked on side by side. On the processor these are [`PARTS`], which wait for each other
+/// once, where every operation on a whole batch would. Elsewhere it is one, as a whole batch is faster.
 pub fn parts(device: &Device) -> usize {
     match runs_kernels(device) {
-        true => 2,
+        true => PARTS,
         false => 1,
     }
 }

@@ -55,7 +55,7 @@ impl Prefix {
     fn table(&self, pass: &Pass) -> Tensor<2> {
         pass.once(self.table.id(), || {
             let table = self.table.forward(self.prefix_length);
-            dropout(table, self.dropout, pass.dropout_key())
+            dropout(table, self.dropout, pass.dropout_key(), 0)
         })
     }
 }

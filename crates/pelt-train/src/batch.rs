@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use pelt_data::Label;
 use pelt_hooks::{PackedBatch, Sequence};
+use pelt_ops::parts;
 
 use crate::{Examples, MaskedTexts, TrainingRows};
 
@@ -29,7 +30,8 @@ pub(crate) enum Labels {
 }
 
 impl Batch {
-    /// Labelled rows, cut into `parts` that cost about the same, or fewer where there are fewer rows.
+    /// Labelled rows, cut into `parts` that cost about the same, or fewer where there are fewer rows. Where
+    /// [parts do not run side by side](parts), all of them are one.
     pub fn in_parts(
         examples: &Examples,
         rows: &[usize],
@@ -37,10 +39,28 @@ impl Batch {
         device: &Device,
     ) -> Vec<Self> {
         let length = |row| TrainingRows::Labelled(examples).length(row);
-        cut(rows, parts, length)
-            .iter()
-            .map(|rows| Self::labelled(examples, rows, device))
-            .collect()
+        let parts = cut(rows, parts, length);
+        Self::of_parts(parts, device, |rows| Self::labelled(examples, rows, device))
+    }
+
+    /// One batch after another of rows that have been [cut]. Dropout draws the same masks where the parts are joined.
+    pub(crate) fn of_parts(
+        mut cut: Vec<Vec<usize>>,
+        device: &Device,
+        batch: impl Fn(&[usize]) -> Self,
+    ) -> Vec<Self> {
+        if parts(device) == 1 {
+            cut = vec![cut.concat()];
+        }
+        let mut batches: Vec<Self> = Vec::new();
+        for rows in cut {
+            let mut batch = batch(&rows);
+            if let Some(before) = batches.last() {
+                batch.packed.packing = batch.packed.packing.after(&before.packed.packing);
+            }
+            batches.push(batch);
+        }
+        batches
     }
 
     pub(crate) fn labelled(examples: &Examples, rows: &[usize], device: &Device) -> Self {

@@ -1,5 +1,6 @@
 //! Settings of a training run.
 
+use pelt_ops::PARTS;
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -37,8 +38,9 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Batches whose gradients are added up for one optimiser step.
     pub gradient_accumulation: usize,
-    /// Parts of a batch that are worked on side by side, each on one thread. Gradients are the same up to rounding, but
-    /// dropout draws other masks for another number of parts.
+    /// Parts that a batch is cut into. On the processor they are worked on side by side, each on its share of the threads;
+    /// elsewhere they are joined again. Gradients are the same up to rounding, but another number
+    /// brings the rows into another order, so that dropout draws other masks for them.
     pub parts: usize,
     /// Largest learning rate, reached after warm-up.
     pub learning_rate: f64,
@@ -71,7 +73,7 @@ impl Default for TrainConfig {
             epochs: 3,
             batch_size: 32,
             gradient_accumulation: 1,
-            parts: 1,
+            parts: PARTS,
             learning_rate: 5e-4,
             warmup_ratio: 0.06,
             weight_decay: 0.01,

@@ -32,8 +32,8 @@ struct Part<M: Method> {
 
 /// The loss of a batch and the gradients of `share` times this loss. Parts run at the same time, each on one thread.
 ///
-/// `pass` gives the pass of each part by its number; masks of dropout must differ between them. With `penalised` the
-/// method's penalty is added to what is differentiated, once and whole.
+/// `pass` gives the pass of each part, always the same: the masks of its dropout depend on a row's place in the whole
+/// batch. With `penalised` the method's penalty is added to what is differentiated, once and whole.
 ///
 /// # Errors
 /// If the model cannot run the batch.
@@ -41,15 +41,14 @@ pub fn batch_gradients<M: Method>(
     model: &PeftModel<M>,
     batch: Vec<Batch>,
     share: f64,
-    pass: impl Fn(usize) -> Pass,
+    pass: impl Fn() -> Pass,
     penalised: bool,
 ) -> Result<BatchGradients, TrainError> {
     let weight: usize = batch.iter().map(Batch::weight).sum();
     let apart = batch.len() > 1;
-    let parts = batch.into_iter().enumerate();
     // Masked texts may leave nothing to predict in a part.
-    let parts = parts.filter(|(_, batch)| batch.weight() > 0).enumerate();
-    let parts = parts.map(|(place, (number, batch))| Part {
+    let parts = batch.into_iter().filter(|batch| batch.weight() > 0);
+    let parts = parts.enumerate().map(|(place, batch)| Part {
         // A tape belongs to all that leads back to the same tensors, and only one thread can use it: each part has
         // parameters of its own, with the same values in the same memory.
         model: match apart {
@@ -58,7 +57,7 @@ pub fn batch_gradients<M: Method>(
         },
         share: batch.weight() as f64 / weight as f64,
         batch,
-        pass: pass(number),
+        pass: pass(),
         penalised: penalised && place == 0,
     });
     let parts = parts.collect();

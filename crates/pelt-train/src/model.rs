@@ -123,7 +123,7 @@ impl<M: Method> PeftModel<M> {
             HeadKind::BertPooled => encoder
                 .pool(&first, &self.method, pass)
                 .ok_or(TrainError::NoPooler)?,
-            _ => first.values,
+            _ => first,
         };
         Ok(self.head.forward(input, pass))
     }
@@ -147,7 +147,7 @@ impl<M: Method> PeftModel<M> {
             .encoder()
             .forward(batch, &self.method, RowsRead::All, pass)?;
         let layout = SpanLayout::new(&batch.packing, self.method.prompt().as_ref(), labels);
-        Ok((self.head.forward(hidden.values, pass), layout))
+        Ok((self.head.forward(hidden, pass), layout))
     }
 
     /// Logits of the whole vocabulary at some tokens of a batch, counted over all its sequences without prompts.

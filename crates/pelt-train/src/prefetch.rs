@@ -51,7 +51,7 @@ pub(crate) fn prefetched<R>(
                 };
                 let batch = |rows: &[usize]| {
                     let parts = cut(rows, config.parts, |row| examples.length(row));
-                    parts.iter().map(|rows| part(rows)).collect()
+                    Batch::of_parts(parts, device, part)
                 };
                 let data = prepare(config, &order.1, step % steps_per_epoch, batch);
                 // The receiver is gone once training has stopped early.

@@ -236,10 +236,8 @@ impl Trainer<'_> {
                 activations.give(&model, &mut batch)?;
             }
             let share = own as f64 / weight.max(1) as f64;
-            let pass = |part| {
-                let seed = pass_seed(self.config.seed, place.step, index, part);
-                Pass::train(seed).skipping(0..dropped)
-            };
+            let seed = pass_seed(self.config.seed, place.step, index);
+            let pass = || Pass::train(seed).skipping(0..dropped);
             // The penalty counts once a step, and is no part of the loss that is reported.
             let found = batch_gradients(&model, batch, share, pass, index == 0)?;
             place.check("the loss", found.loss, first_batch + index)?;
@@ -339,17 +337,15 @@ impl Place {
 /// How many leading layers a step of robust AdapterDrop leaves out: uniformly from zero to `layers - 1`.
 fn dropped_layers(seed: u64, step: usize, layers: usize) -> usize {
     // No step has a batch of this number, so the draw has nothing to do with any dropout mask.
-    let draw = Pass::train(pass_seed(seed, step, (1 << 20) - 1, 0)).dropout_key();
+    let draw = Pass::train(pass_seed(seed, step, (1 << 20) - 1)).dropout_key();
     let share = u128::from(draw.unwrap_or_default()) * layers as u128;
     (share >> 64) as usize
 }
 
 /// A seed for every forward pass of a run.
-fn pass_seed(seed: u64, step: usize, batch: usize, part: usize) -> u64 {
+fn pass_seed(seed: u64, step: usize, batch: usize) -> u64 {
     let place = (step as u64) << 20 | batch as u64;
-    seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        ^ place.wrapping_mul(0xD134_2543_DE82_EF95)
-        ^ (part as u64).wrapping_mul(0xA24B_AED4_963E_E407)
+    seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ place.wrapping_mul(0xD134_2543_DE82_EF95)
 }
 
 #[cfg(test)]

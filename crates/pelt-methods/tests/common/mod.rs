@@ -356,7 +356,7 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) {
             compare_hidden(&all, &hidden, &mut outputs);
         }
         if expected.contains("pooler_output") {
-            let pooled = host(pooled.clone().unwrap());
+            let pooled = host(pooled.clone().unwrap().values);
             outputs(
                 "pooler_output",
                 &pooled,
@@ -401,7 +401,7 @@ pub fn compare(case: &Case, failures: &mut Vec<String>, worst: &mut f64) {
         };
         let input = match head.config().kind {
             HeadKind::BertPooled => model.encoder.pool(&first, &model.hooks(), &pass).unwrap(),
-            _ => first.values,
+            _ => first,
         };
         head.forward(input, &pass)
     };

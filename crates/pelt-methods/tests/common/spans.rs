@@ -27,7 +27,7 @@ pub fn compare(
         .forward(&inputs.batch, &model.adapter, RowsRead::All, &pass)
         .unwrap();
     let packing = hidden.packing.clone();
-    let logits = head.forward(hidden.values, &pass);
+    let logits = head.forward(hidden, &pass);
     let values = host(logits.clone());
     for (side, name) in ["start_logits", "end_logits"].into_iter().enumerate() {
         let expected = expected.read(name).unwrap();

@@ -37,7 +37,7 @@ fn layer_norm<const K: usize>(bencher: Bencher, case: Case) {
 #[divan::bench(args = cases(&[LONG, SHORT]))]
 fn dropout_384(bencher: Bencher, case: Case) {
     let rows = case.batch.random(HIDDEN);
-    let operation = |rows| dropout(rows, 0.1, Some(1));
+    let operation = |rows| dropout(rows, 0.1, Some(1), 0);
     case.measure(bencher, || case.input(&rows), operation);
 }
 

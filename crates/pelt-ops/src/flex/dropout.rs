@@ -3,9 +3,9 @@
 use std::mem::MaybeUninit;
 
 use super::buffer::{CHUNK, dense, elements, filled, for_chunks, part, sizes, tensor};
-use super::mask::{Mask, MaskRow};
 use super::op::{FlexOp, FlexTensor};
 use super::vectorise::{Arithmetic, vectorised};
+use crate::mask::{Mask, MaskRow};
 
 /// Multiplies by a mask, in both directions. Rows are those of the last dimension.
 #[derive(Debug, Clone)]

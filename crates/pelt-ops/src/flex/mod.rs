@@ -7,7 +7,6 @@ pub(crate) mod dropout;
 pub(crate) mod gate;
 pub(crate) mod gelu;
 pub(crate) mod linear;
-pub(crate) mod mask;
 mod math;
 pub(crate) mod narrow;
 pub(crate) mod norm;

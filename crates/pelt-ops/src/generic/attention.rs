@@ -3,8 +3,9 @@
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::softmax};
 use pelt_hooks::{KeyValue, Packing};
 
-use super::dropout;
+use super::factors;
 use crate::AttentionLayout;
+use crate::attention::{mask, mask_row};
 
 /// What [`attention`](crate::attention) computes, over sequences padded to the longest.
 ///
@@ -46,7 +47,15 @@ pub fn attention(
     if let Some(mask) = padded_keys.mask(prefix_length, &scores.device().inner()) {
         scores = scores + mask;
     }
-    let weights = dropout(softmax(scores, 3), layout.dropout, layout.dropout_key);
+    let mut weights = softmax(scores, 3);
+    if let Some(mask) = mask(layout) {
+        let [sequences, heads, queries, columns] = weights.dims();
+        let rows = (0..sequences * heads)
+            .flat_map(|head| (0..queries).map(move |query| mask_row(head) + query as u64));
+        let device = weights.device().inner();
+        let dims = weights.dims();
+        weights = weights * factors(&mask, rows, columns, dims, &device);
+    }
     padded_queries.join_heads(weights.matmul(values))
 }
 

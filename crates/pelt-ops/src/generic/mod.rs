@@ -8,9 +8,10 @@ use std::cell::Cell;
 
 pub use attention::attention;
 use burn::tensor::activation::{relu, sigmoid};
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use pelt_hooks::Hidden;
 
+use crate::mask::Mask;
 use crate::{AdamWStep, Narrow};
 
 thread_local! {
@@ -36,16 +37,29 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     burn::tensor::activation::gelu(x)
 }
 
-/// What [`dropout`](crate::dropout) computes; the mask is drawn by the device's own generator.
-pub fn dropout<const D: usize>(x: Tensor<D>, p: f64, key: Option<u64>) -> Tensor<D> {
-    let Some(key) = key.filter(|_| p > 0.0) else {
-        return x;
-    };
-    let device = x.device().inner();
-    device.seed(key);
-    let keep = 1.0 - p;
-    let mask = Tensor::<D>::random(x.shape(), Distribution::Bernoulli(keep), &device);
-    x * (mask / keep)
+/// What [`dropout`](crate::dropout) computes; the mask is made on the host.
+pub(crate) fn dropout<const D: usize>(x: Tensor<D>, mask: &Mask) -> Tensor<D> {
+    let dims = x.dims();
+    let width = dims[D - 1];
+    let rows: usize = dims[..D - 1].iter().product();
+    let factors = factors(mask, 0..rows as u64, width, dims, &x.device().inner());
+    x * factors
+}
+
+/// What the mask multiplies these rows of `width` entries by.
+fn factors<const D: usize>(
+    mask: &Mask,
+    rows: impl Iterator<Item = u64>,
+    width: usize,
+    dims: [usize; D],
+    device: &Device,
+) -> Tensor<D> {
+    let mut factors = Vec::with_capacity(dims.iter().product());
+    for row in rows {
+        let row = mask.row(row);
+        factors.extend((0..width as u32).map(|column| mask.factor(row, column)));
+    }
+    Tensor::from_data(TensorData::new(factors, dims), device)
 }
 
 /// What [`LayerNorm::forward`](crate::LayerNorm::forward) computes.

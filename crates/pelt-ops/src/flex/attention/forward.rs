@@ -2,10 +2,10 @@
 
 use super::softmax::{BlockMask, softmax};
 use super::{Problem, Task};
-use crate::flex::mask::Mask;
 use crate::flex::parallel::for_each_with;
 use crate::flex::product::{Matrix, MatrixMut, Shared};
 use crate::flex::small::{Output, multiply, transpose_padded};
+use crate::mask::Mask;
 
 /// The output, and the normaliser of every row of scores.
 pub(super) fn forward(problem: &Problem<'_>) -> (Vec<f32>, Vec<f32>) {

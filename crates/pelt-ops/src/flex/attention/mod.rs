@@ -12,9 +12,10 @@ use std::sync::Arc;
 use pelt_hooks::Packing;
 
 use super::buffer::{dense, elements, sizes, tensor};
-use super::mask::Mask;
 use super::op::{FlexOp, FlexTensor};
 use super::product::Matrix;
+use crate::attention::mask_row;
+use crate::mask::Mask;
 
 /// Inputs that every call has: query, key, value.
 pub(crate) const ROWS: usize = 3;
@@ -232,7 +233,7 @@ impl<'a> Problem<'a> {
             query_start: queries.start * width + first,
             key_start: keys.start * width + first,
             normaliser: queries.start * self.attention.heads + head * queries.len(),
-            mask_row: ((sequence * self.attention.heads + head) as u64) << 32,
+            mask_row: mask_row(sequence * self.attention.heads + head),
         }
     }
 }

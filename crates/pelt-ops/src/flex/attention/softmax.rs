@@ -1,8 +1,8 @@
 //! Softmax of the scores of a block of queries.
 
-use crate::flex::mask::Mask;
 use crate::flex::math::exp;
 use crate::flex::vectorise::{Arithmetic, LANES, sum, vectorised};
+use crate::mask::Mask;
 
 /// The dropout mask of a block of rows.
 #[derive(Debug, Clone, Copy)]

@@ -1,11 +1,10 @@
 //! Packed attention.
 
-use burn::tensor::{Tensor, activation::softmax};
+use burn::tensor::Tensor;
 use pelt_hooks::{KeyValue, Packing};
 use proptest::prelude::*;
 
 use super::*;
-use crate::flex::mask::Mask;
 use crate::{AttentionLayout, attention, generic};
 
 /// A call: inputs are query, key, value, and for each prefix keys, values and the gates that it has.
@@ -102,59 +101,10 @@ impl Call {
         generic::attention(query, key, value, prefixes, &self.layout)
     }
 
-    /// One head of one sequence after another, with the kernel's dropout mask as a tensor.
-    fn explicit(&self, inputs: &[Tensor<2>]) -> Tensor<2> {
-        let ([query, key, value], prefixes) = self.arguments(inputs);
-        let layout = &self.layout;
-        let mask = Mask::new(layout.dropout, layout.dropout_key);
-        let sequences = (0..layout.keys.sequences()).map(|sequence| {
-            let heads = (0..layout.heads).map(|head| {
-                let columns = head * self.head_width..(head + 1) * self.head_width;
-                let part = |rows: &Tensor<2>, range| rows.clone().slice([range, columns.clone()]);
-                let mut keys = vec![];
-                let mut values = vec![];
-                for prefix in &prefixes {
-                    let gated = |rows: &Tensor<2>, gate: &Option<Tensor<2>>| {
-                        let rows = part(rows, 0..rows.dims()[0]);
-                        match gate {
-                            Some(gate) => rows * gate.clone().slice([sequence..sequence + 1, 0..1]),
-                            None => rows,
-                        }
-                    };
-                    keys.push(gated(&prefix.key, &prefix.key_gate));
-                    values.push(gated(&prefix.value, &prefix.value_gate));
-                }
-                keys.push(part(&key, layout.keys.rows(sequence)));
-                values.push(part(&value, layout.keys.rows(sequence)));
-                let query = part(&query, layout.queries.rows(sequence));
-                let scores = query.matmul(Tensor::cat(keys, 0).transpose());
-                let mut weights = softmax(scores / (self.head_width as f64).sqrt(), 1);
-                if let Some(mask) = &mask {
-                    let [rows, columns] = weights.dims();
-                    let first = ((sequence * layout.heads + head) as u64) << 32;
-                    let factors: Vec<f32> = (0..rows)
-                        .flat_map(|row| {
-                            let row = mask.row(first + row as u64);
-                            (0..columns).map(move |column| mask.factor(row, column as u32))
-                        })
-                        .collect();
-                    let data = TensorData::new(factors, [rows, columns]);
-                    weights = weights * Tensor::from_data(data, &Device::flex());
-                }
-                weights.matmul(Tensor::cat(values, 0))
-            });
-            Tensor::cat(heads.collect(), 1)
-        });
-        Tensor::cat(sequences.collect(), 0)
-    }
-
     fn check(&self, tracked: &[bool]) {
         let inputs = self.inputs(3);
         let kernel = |inputs: &[Tensor<2>]| self.kernel(inputs);
-        assert_same(&kernel, &|inputs| self.explicit(inputs), &inputs, tracked);
-        if self.layout.dropout == 0.0 {
-            assert_same(&kernel, &|inputs| self.generic(inputs), &inputs, tracked);
-        }
+        assert_same(&kernel, &|inputs| self.generic(inputs), &inputs, tracked);
     }
 
     fn check_all(&self) {

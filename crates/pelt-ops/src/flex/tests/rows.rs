@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flex::linear::{Linear, LinearGelu};
-use crate::flex::{dropout::Dropout, gelu::Gelu, mask::Mask, norm::LayerNorm, run};
+use crate::flex::{gelu::Gelu, norm::LayerNorm, run};
 use crate::{AdamWStep, Narrow, adamw, add, gelu, generic, sum_of_squares};
 
 fn flat(row: &Tensor<2>) -> Tensor<1> {
@@ -85,25 +85,12 @@ fn add_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
     inputs[0].clone() + inputs[1].clone()
 }
 
-const MASKED: (f64, u64) = (0.3, 77);
-
 fn dropout_kernel(inputs: &[Tensor<2>]) -> Tensor<2> {
-    let mask = Mask::new(MASKED.0, Some(MASKED.1)).unwrap();
-    run(Dropout(mask), [inputs[0].clone().into_dispatch()])
+    crate::dropout(inputs[0].clone(), 0.3, Some(77), 5)
 }
 
-/// The kernel's mask as a tensor.
-fn dropout_explicit(inputs: &[Tensor<2>]) -> Tensor<2> {
-    let [rows, columns] = inputs[0].dims();
-    let mask = Mask::new(MASKED.0, Some(MASKED.1)).unwrap();
-    let factors: Vec<f32> = (0..rows)
-        .flat_map(|row| {
-            (0..columns).map(move |column| mask.factor(mask.row(row as u64), column as u32))
-        })
-        .collect();
-    let factors =
-        Tensor::<2>::from_data(TensorData::new(factors, [rows, columns]), &Device::flex());
-    inputs[0].clone() * factors
+fn dropout_generic(inputs: &[Tensor<2>]) -> Tensor<2> {
+    generic::force(|| dropout_kernel(inputs))
 }
 
 /// Rows, weight, bias and residual. Neighbours in a row are on different sides of one: the norm of a few numbers that
@@ -132,7 +119,7 @@ proptest! {
     ) {
         let inputs = norm_inputs(rows, width, seed);
         assert_same(&gelu_kernel, &gelu_generic, &inputs[..1], &tracked[..1]);
-        assert_same(&dropout_kernel, &dropout_explicit, &inputs[..1], &tracked[..1]);
+        assert_same(&dropout_kernel, &dropout_generic, &inputs[..1], &tracked[..1]);
         assert_same(&norm_kernel, &norm_generic, &inputs[..3], &tracked[..3]);
         assert_same(&residual_kernel, &residual_generic, &inputs, &tracked);
         let sums = [noise(rows, width, seed + 9), noise(rows, width, seed + 10)];
@@ -214,7 +201,7 @@ fn gradients_of_one_tensor_from_several_operations_add_up() {
 fn large_inputs_take_the_parallel_paths_and_agree() {
     let inputs = norm_inputs(300, 384, 5);
     assert_same(&gelu_kernel, &gelu_generic, &inputs[..1], &[true]);
-    assert_same(&dropout_kernel, &dropout_explicit, &inputs[..1], &[true]);
+    assert_same(&dropout_kernel, &dropout_generic, &inputs[..1], &[true]);
     assert_same(&residual_kernel, &residual_generic, &inputs, &[true; 4]);
     // Many rows, and few.
     for rows in [300, 16, 3] {
@@ -275,7 +262,7 @@ fn views_that_are_not_contiguous_work() {
     );
     assert_same(
         &of_view(dropout_kernel),
-        &of_view(dropout_explicit),
+        &of_view(dropout_generic),
         &inputs[..1],
         &[true],
     );

@@ -7,6 +7,8 @@
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mask {
     key: u64,
+    /// The number of the first row.
+    first: u64,
     /// `p` in units of 2^-24.
     threshold: u32,
     /// `1 / (1 - p)`.
@@ -21,12 +23,13 @@ pub(crate) struct MaskRow {
 }
 
 impl Mask {
-    /// `None` where nothing is dropped.
-    pub(crate) fn new(p: f64, key: Option<u64>) -> Option<Self> {
+    /// The mask of rows that are numbered from `first` on; `None` where nothing is dropped.
+    pub(crate) fn new(p: f64, key: Option<u64>, first: u64) -> Option<Self> {
         let key = key.filter(|_| p > 0.0)?;
         let p = p.min(1.0);
         Some(Self {
             key,
+            first,
             threshold: (p * f64::from(1 << 24)).round() as u32,
             scale: if p < 1.0 {
                 (1.0 / (1.0 - p)) as f32
@@ -36,10 +39,10 @@ impl Mask {
         })
     }
 
-    /// The row with this number; numbers may use all 64 bits.
+    /// The row that comes so many rows behind the first; numbers may use all 64 bits.
     #[inline(always)]
     pub(crate) fn row(&self, row: u64) -> MaskRow {
-        let seed = scatter(self.key ^ scatter(row));
+        let seed = scatter(self.key ^ scatter(self.first.wrapping_add(row)));
         MaskRow {
             first: seed as u32,
             second: (seed >> 32) as u32,
@@ -82,8 +85,8 @@ mod tests {
     #[test]
     fn a_tenth_is_dropped_and_neighbours_are_independent() {
         let (rows, columns) = (1000_u64, 384_u32);
-        let next_key = Mask::new(0.1, Some(8)).unwrap();
-        let mask = Mask::new(0.1, Some(7)).unwrap();
+        let next_key = Mask::new(0.1, Some(8), 0).unwrap();
+        let mask = Mask::new(0.1, Some(7), 0).unwrap();
         let mut mean = 0.0;
         let mut pairs = [0.0; 5];
         for row in 0..rows {
@@ -112,8 +115,17 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_that_starts_later_has_the_rows_from_there_on() {
+        let (all, later) = (Mask::new(0.5, Some(9), 0), Mask::new(0.5, Some(9), 40));
+        let (all, later) = (all.unwrap(), later.unwrap());
+        for column in 0..100 {
+            assert_eq!(dropped(&later, 2, column), dropped(&all, 42, column));
+        }
+    }
+
+    #[test]
     fn every_row_and_every_column_drops_its_share() {
-        let mask = Mask::new(0.1, Some(3)).unwrap();
+        let mask = Mask::new(0.1, Some(3), 0).unwrap();
         let bound = 6.0 * (0.09_f64 / 1000.0).sqrt();
         for fixed in 0..200 {
             let row: f64 = (0..1000).map(|column| dropped(&mask, fixed, column)).sum();
@@ -128,9 +140,9 @@ mod tests {
 
     #[test]
     fn a_probability_of_one_drops_everything_and_zero_makes_no_mask() {
-        let all = Mask::new(1.0, Some(1)).unwrap();
+        let all = Mask::new(1.0, Some(1), 0).unwrap();
         assert!((0..100).all(|column| all.factor(all.row(0), column) == 0.0));
-        assert!(Mask::new(0.0, Some(1)).is_none());
-        assert!(Mask::new(0.5, None).is_none());
+        assert!(Mask::new(0.0, Some(1), 0).is_none());
+        assert!(Mask::new(0.5, None, 0).is_none());
     }
 }
