@@ -20,6 +20,9 @@ pub enum Bench {
         /// Threads to compute on [default: one per core].
         #[arg(long, value_name = "N", global = true)]
         threads: Option<usize>,
+        /// Device to measure, such as flex, tch-cpu or cuda:0.
+        #[arg(long, default_value = pelt_device::default_name(), value_name = "NAME", global = true)]
+        device: String,
         #[command(subcommand)]
         kind: Speed,
     },

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 
 use crate::error::at_least_one;
+use crate::rounds::wait;
 use crate::statistics::{fastest, median};
 use crate::{BenchError, peak_memory_mib};
 
@@ -102,11 +103,13 @@ fn multiply([m, k, n]: [usize; 3], time: Duration, device: &Device) -> Vec<f64> 
     for _ in 0..3 {
         drop(left.clone().matmul(right.clone()));
     }
+    wait(device);
     let mut times = Vec::new();
     let end = Instant::now() + time;
     while times.len() < 3 || Instant::now() < end {
         let started = Instant::now();
         let output = left.clone().matmul(right.clone());
+        wait(device);
         times.push(started.elapsed().as_secs_f64());
         drop(output);
     }

@@ -37,7 +37,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<Value> {
-    let Bench::Speed { threads, kind } = arguments.bench;
+    let Bench::Speed {
+        threads,
+        device,
+        kind,
+    } = arguments.bench;
     let mut pool = rayon::ThreadPoolBuilder::new().use_current_thread();
     if let Some(threads) = threads {
         ensure!(threads > 0, "--threads must be at least 1, but is 0");
@@ -45,9 +49,10 @@ fn run(arguments: Arguments) -> Result<Value> {
     }
     pool.build_global()
         .context("cannot set the number of threads")?;
-    let mut report = measure(kind, &Device::flex())?;
+    let mut report = measure(kind, &pelt_device::open(&device)?)?;
     if let Value::Object(fields) = &mut report {
         fields.insert("threads".into(), rayon::current_num_threads().into());
+        fields.insert("device".into(), device.into());
     }
     Ok(report)
 }

@@ -38,7 +38,7 @@ impl Setup<'_> {
         let checkpoint = Checkpoint::open(self.model)?;
         let encoder = Arc::new(checkpoint.encoder(self.device)?);
         let training = self.device.clone().autodiff();
-        training.seed(self.seed);
+        pelt_hooks::seed(self.seed);
         let rows = |prompt: &PromptConfig| prompt_rows(prompt, &encoder, tokenizer, self.seed);
         let config = self.method.adapter();
         let adapter = config.init(encoder.shape(), &training, &rows)?;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use pelt_data::{Label, Tokenizer};
 use pelt_encoder::HeadKind;
 use pelt_hooks::{EncoderHooks, Hidden, Packing, Pass, load, values};
@@ -119,6 +119,7 @@ fn rounds(
         };
         let started = Instant::now();
         let found = batch_gradients(&model, batch.clone(), 1.0, pass, true)?;
+        wait(setup.device);
         let forward = found.forward.as_secs_f64() / at_once(setup) as f64;
         let backward = started.elapsed().as_secs_f64() - forward;
 
@@ -129,6 +130,7 @@ fn rounds(
             let updated = optimizer.step(&params, values, found.gradients, scale, LEARNING_RATE);
             model = load(model, updated);
         }
+        wait(setup.device);
         let update = started.elapsed().as_secs_f64();
         if !found.loss.is_finite() {
             return Err(TrainError::NotFinite {
@@ -149,6 +151,11 @@ fn rounds(
         }
     }
     Ok(times)
+}
+
+/// Waits until a device has done what it was asked for. A failure shows again where a result is read.
+pub(crate) fn wait(device: &Device) {
+    drop(device.sync());
 }
 
 /// How many parts of a batch are worked on at the same time.

@@ -8,7 +8,7 @@ use pelt_ops::{AttentionLayout, attention, parts, side_by_side};
 use serde::Serialize;
 
 use crate::flops::Work;
-use crate::rounds::{StepTime, WARM_UP, build, measure_with};
+use crate::rounds::{StepTime, WARM_UP, build, measure_with, wait};
 use crate::statistics::median;
 use crate::{BenchError, Setup, StepSettings, peak_memory_mib};
 
@@ -145,6 +145,7 @@ fn attention_times(work: &Work, rounds: usize, device: &Device) -> Vec<f64> {
             }
             last.run();
         });
+        wait(device);
         if round >= WARM_UP {
             times.push(started.elapsed().as_secs_f64());
         }

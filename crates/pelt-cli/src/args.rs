@@ -12,6 +12,9 @@ use crate::pretrain_args::PretrainArgs;
 #[derive(Debug, Parser)]
 #[command(name = "pelt", version, arg_required_else_help = true)]
 pub struct Cli {
+    /// Device that everything runs on: see `pelt devices`.
+    #[arg(long, global = true, default_value = pelt_device::default_name(), value_name = "NAME")]
+    pub device: String,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -34,6 +37,8 @@ pub enum Command {
     Methods(MethodsArgs),
     /// List the tasks with their labels, metrics and sizes.
     Tasks(TasksArgs),
+    /// List the devices that this build can use, and those that it finds.
+    Devices,
     /// Train a logistic regression on the frozen encoder's mean hidden states.
     #[command(hide = true)]
     Probe(ProbeArgs),

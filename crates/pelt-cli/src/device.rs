@@ -1,8 +1,23 @@
 //! The device that everything runs on.
 
+use std::sync::OnceLock;
+
+use anyhow::Result;
 use burn::tensor::Device;
 
-/// The CPU, in pure Rust.
+static CHOSEN: OnceLock<Device> = OnceLock::new();
+
+/// Opens the device that the user named, once, before anything runs.
+pub fn choose(name: &str) -> Result<()> {
+    let device = pelt_device::open(name)?;
+    CHOSEN.get_or_init(|| device);
+    Ok(())
+}
+
+/// The device that was chosen.
+///
+/// # Panics
+/// If none was.
 pub fn device() -> Device {
-    Device::flex()
+    CHOSEN.get().expect("a device is chosen first").clone()
 }

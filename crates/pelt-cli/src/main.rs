@@ -6,6 +6,7 @@ mod args;
 mod corpus;
 mod data;
 mod device;
+mod devices;
 mod evaluate;
 mod forward;
 mod gates;
@@ -46,17 +47,7 @@ fn main() {
     let cli = Cli::parse();
     // A library's panic becomes one sentence below; the default report would come on top of it.
     std::panic::set_hook(Box::new(|_| {}));
-    let result = std::panic::catch_unwind(|| match cli.command {
-        Command::Train(args) => train::run(*args),
-        Command::Pretrain(args) => pretrain::run(&args),
-        Command::Evaluate(args) => evaluate::run(&args),
-        Command::Predict(args) => predict::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Forward(args) => forward::run(&args),
-        Command::Methods(args) => inspect::methods(&args),
-        Command::Tasks(args) => tasks::run(&args),
-        Command::Probe(args) => probe::run(&args),
-    });
+    let result = std::panic::catch_unwind(|| run(cli));
     match result {
         Ok(Ok(())) => {}
         // A closed pipe (`pelt predict | head`) is no error.
@@ -74,6 +65,24 @@ fn main() {
             );
             std::process::exit(EXIT_INTERNAL);
         }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    if !matches!(cli.command, Command::Devices) {
+        device::choose(&cli.device)?;
+    }
+    match cli.command {
+        Command::Train(args) => train::run(*args),
+        Command::Pretrain(args) => pretrain::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Forward(args) => forward::run(&args),
+        Command::Methods(args) => inspect::methods(&args),
+        Command::Tasks(args) => tasks::run(&args),
+        Command::Devices => devices::run(),
+        Command::Probe(args) => probe::run(&args),
     }
 }
 

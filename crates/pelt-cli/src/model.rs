@@ -84,7 +84,7 @@ pub fn new_adapter(
     device: &Device,
 ) -> Result<Adapter> {
     config.validate(base.encoder.shape())?;
-    device.seed(seed);
+    pelt_hooks::seed(seed);
     let rows = |prompt: &PromptConfig| prompt_rows(prompt, &base.encoder, tokenizer, seed);
     Ok(config.init(base.encoder.shape(), device, &rows)?)
 }

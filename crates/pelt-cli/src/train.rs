@@ -74,13 +74,13 @@ pub fn run(args: TrainArgs) -> Result<()> {
         (Some(folder), _) => {
             let found = TrainedAdapter::to_go_on_from(folder, &base, &training)?;
             // The new head's values follow.
-            training.seed(args.optimiser.seed);
+            pelt_hooks::seed(args.optimiser.seed);
             tuning = Tuning::Adapter(found.level.config);
             init_adapter = Some(found.fingerprint);
             found.level.adapter
         }
         (None, Tuning::Fusion(config)) => {
-            training.seed(args.optimiser.seed);
+            pelt_hooks::seed(args.optimiser.seed);
             let (adapters, adapter) =
                 FusedAdapters::read(&args.fuse, config, &args.out, &base, &training)?;
             fused = Some(adapters);

@@ -24,7 +24,7 @@ pub use hooks::{
     EncoderHooks, Hidden, KeyValue, Method, NoHooks, Projection, ProjectionSite, Prompt,
     PromptPlace, Reads, SiteInput, Sublayer, SublayerSite, SublayerStates,
 };
-pub use init::{constant, draw, normal, truncated_normal, uniform};
+pub use init::{constant, draw, normal, seed, truncated_normal, uniform};
 pub use packing::Packing;
 pub use params::{
     ADAPTER, NamedParam, ParamGradients, ParamValues, gradients, load, load_named, values,

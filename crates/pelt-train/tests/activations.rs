@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use pelt_data::{Label, Masking, Tokenizer};
@@ -41,10 +41,7 @@ fn model(method: &AdapterConfig, dropout: f64, kind: HeadKind) -> PeftModel<Adap
     let encoder = checkpoint.encoder(&Device::flex()).unwrap();
     let encoder = Arc::new(encoder.with_dropout(dropout, dropout));
     let device = Device::flex().autodiff();
-    // All tests draw from one generator: nobody else may between its seed and the last value.
-    static DRAWING: Mutex<()> = Mutex::new(());
-    let drawing = DRAWING.lock().unwrap();
-    device.seed(3);
+    pelt_hooks::seed(3);
     let adapter = method.init(encoder.shape(), &device, &|_| None).unwrap();
     let head = HeadConfig {
         kind,
@@ -53,7 +50,6 @@ fn model(method: &AdapterConfig, dropout: f64, kind: HeadKind) -> PeftModel<Adap
     };
     let head = pelt_encoder::Head::new(head, encoder.shape().hidden_size, &device);
     draw(&head);
-    drop(drawing);
     PeftModel::new(encoder, adapter, head)
 }
 

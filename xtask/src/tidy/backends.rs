@@ -7,8 +7,14 @@ const BACKENDS: [&str; 10] = [
     "flex", "tch", "wgpu", "vulkan", "webgpu", "cuda", "metal", "cpu", "ndarray", "rocm",
 ];
 
-/// Crates that choose a backend: the binaries, and the helpers that all tests are built with.
-const CHOOSERS: [&str; 3] = ["pelt-cli", "pelt-bench", "pelt-testkit"];
+/// Crates that choose a backend: the binaries, what names their devices, and the helpers that all tests are built with.
+const CHOOSERS: [&str; 5] = [
+    "pelt-bench",
+    "pelt-cli",
+    "pelt-device",
+    "pelt-parity",
+    "pelt-testkit",
+];
 
 /// The one library with code for a particular backend, and the optional feature that compiles it in.
 const OPS: (&str, &str) = ("pelt-ops", "flex");

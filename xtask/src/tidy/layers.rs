@@ -7,6 +7,7 @@ const LAYERS: [&[&str]; 8] = [
     &["pelt-hooks"],
     &["pelt-ops", "pelt-tensors", "pelt-metrics"],
     &[
+        "pelt-device",
         "pelt-encoder",
         "pelt-lora",
         "pelt-ia3",
@@ -18,7 +19,7 @@ const LAYERS: [&[&str]; 8] = [
     &["pelt-unipelt"],
     &["pelt-methods"],
     &["pelt-train"],
-    &["pelt-bench", "pelt-grid"],
+    &["pelt-bench", "pelt-grid", "pelt-parity"],
     &["pelt-cli", "xtask"],
 ];
 

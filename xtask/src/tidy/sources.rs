@@ -6,7 +6,13 @@ use super::workspace::TextFile;
 const MOST_LINES: usize = 600;
 
 /// Crates whose code may talk to the terminal: the binaries, and the helpers of the tests.
-const TALKING: [&str; 4] = ["pelt-cli", "pelt-bench", "pelt-grid", "pelt-testkit"];
+const TALKING: [&str; 5] = [
+    "pelt-cli",
+    "pelt-bench",
+    "pelt-grid",
+    "pelt-parity",
+    "pelt-testkit",
+];
 
 /// What a library must not contain, without anything that may stand before it.
 const FORBIDDEN: [&str; 7] = [

@@ -1,58 +1,52 @@
 //! Comparing start and end logits, both losses and the gradients of a span head.
 
+use anyhow::{Result, ensure};
 use pelt_encoder::{Head, PromptLabels, RowsRead, SpanLayout};
-use pelt_hooks::{EncoderHooks, Pass};
+use pelt_hooks::Pass;
 use pelt_tensors::TensorFiles;
 
-use super::{Case, Inputs, Model, OUTPUT_TOLERANCE, compare_gradients, host, largest_difference};
+use crate::case::{Case, Inputs};
+use crate::compare::{Check, compare_gradients, host};
+use crate::model::Model;
 
 /// Compares everything that the fixture of a span head holds beside its hidden states.
-pub fn compare(
+pub(crate) fn compare(
     case: &Case,
     model: &Model,
     head: &Head,
     inputs: &Inputs,
     expected: &TensorFiles,
-    failures: &mut Vec<String>,
-    worst: &mut f64,
-) {
-    let mut check = |what: &str, difference: f64, tolerance: f64| {
-        if difference > tolerance || !difference.is_finite() {
-            failures.push(format!("{}: {what} differs by {difference:e}", case.name));
-        }
-    };
+    check: &mut Check<'_>,
+) -> Result<()> {
     let pass = Pass::evaluate();
+    let hooks = model.hooks();
     let hidden = model
         .encoder
-        .forward(&inputs.batch, &model.adapter, RowsRead::All, &pass)
-        .unwrap();
+        .forward(&inputs.batch, &hooks, RowsRead::All, &pass)?;
     let packing = hidden.packing.clone();
     let logits = head.forward(hidden, &pass);
-    let values = host(logits.clone());
+    let values = host(logits.clone())?;
     for (side, name) in ["start_logits", "end_logits"].into_iter().enumerate() {
-        let expected = expected.read(name).unwrap();
+        let expected = expected.read(name)?;
         let columns = expected.shape[1];
         for sequence in 0..packing.sequences() {
             let rows = packing.rows(sequence);
             let found: Vec<f32> = rows.clone().map(|row| values[2 * row + side]).collect();
             let expected = &expected.values[sequence * columns..][..rows.len()];
-            let difference = largest_difference(&found, expected);
-            *worst = worst.max(difference);
-            check(name, difference, OUTPUT_TOLERANCE);
+            check.output(name, &found, expected, 1.0)?;
         }
     }
     // In a padded batch the references spread the probability over padding as well, of which there is none here.
     if inputs.lengths.iter().any(|length| *length < inputs.columns) {
-        return;
+        return Ok(());
     }
-    let [starts, ends] = ["start_positions", "end_positions"]
-        .map(|name| inputs.files.read_int(name).unwrap().values);
-    let spans: Vec<[usize; 2]> = starts
-        .into_iter()
-        .zip(ends)
+    let starts = inputs.files.read_int("start_positions")?.values;
+    let ends = inputs.files.read_int("end_positions")?.values;
+    let spans = starts.into_iter().zip(ends);
+    let spans: Vec<_> = spans
         .map(|(start, end)| [start as usize, end as usize])
         .collect();
-    let prompt = model.adapter.prompt();
+    let prompt = hooks.prompt();
     let recorded_from = case.meta["grads_of"].as_str();
     let mut compared = 0;
     for (name, labels) in [
@@ -64,14 +58,13 @@ pub fn compare(
         };
         let layout = SpanLayout::new(&inputs.batch.packing, prompt.as_ref(), labels);
         let loss = layout.loss(logits.clone(), &spans);
-        let value: f32 = loss.clone().into_scalar();
-        let difference = f64::from((value - expected.values[0]).abs());
-        *worst = worst.max(difference);
-        check(name, difference, OUTPUT_TOLERANCE);
+        check.output(name, &host(loss.clone())?, &expected.values, 1.0)?;
         compared += 1;
         if recorded_from == Some(name) {
-            compare_gradients(case, model, head, loss, &mut check);
+            compare_gradients(case, model, head, loss, check)?;
         }
     }
-    assert_eq!(compared, 1 + usize::from(prompt.is_some()), "{}", case.name);
+    let expected = 1 + usize::from(prompt.is_some());
+    ensure!(compared == expected, "{compared} losses, not {expected}");
+    Ok(())
 }
