@@ -5,7 +5,7 @@ use pelt_device::{Backend, Found, found};
 
 use crate::output::print_line;
 
-/// Lists what is compiled in, what of it is there, and what could be compiled in.
+/// Lists what is compiled in, what of it is there, and what else could be compiled in.
 pub fn run() -> Result<()> {
     for Found { backend, devices } in found() {
         let name = backend.name();

@@ -69,9 +69,11 @@ fn main() {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    if !matches!(cli.command, Command::Devices) {
-        device::choose(&cli.device)?;
+    if matches!(cli.command, Command::Devices) {
+        // Whatever the device is, what there is to choose from comes first.
+        devices::run()?;
     }
+    device::choose(&cli.device)?;
     match cli.command {
         Command::Train(args) => train::run(*args),
         Command::Pretrain(args) => pretrain::run(&args),
@@ -81,7 +83,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Forward(args) => forward::run(&args),
         Command::Methods(args) => inspect::methods(&args),
         Command::Tasks(args) => tasks::run(&args),
-        Command::Devices => devices::run(),
+        Command::Devices => Ok(()),
         Command::Probe(args) => probe::run(&args),
     }
 }

@@ -45,9 +45,6 @@ enum Command {
     },
 }
 
-/// The device that `pelt` computes on.
-const DEVICE: &str = "flex";
-
 /// Where things lie.
 #[derive(Debug, Clone, Args)]
 struct Places {
@@ -57,8 +54,8 @@ struct Places {
     /// Folder of data sets in the Hub's Parquet layout [default: the plan's; without one they come from the Hub].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Device to compute on.
-    #[arg(long, default_value = DEVICE)]
+    /// Device to compute on: one of `pelt devices`.
+    #[arg(long, default_value = "flex", value_name = "NAME")]
     device: String,
     /// The program that trains [default: `pelt` beside this program, else on the PATH].
     #[arg(long, value_name = "FILE")]
@@ -180,6 +177,10 @@ fn run(arguments: &RunArguments) -> Result<()> {
         None => std::path::absolute(Path::new("results").join(&plan.name))?,
     };
     let setup = arguments.places.setup(&plan, arguments.jobs)?;
+    // The machine that hands jobs to Slurm may have no GPU.
+    if arguments.launcher != Launcher::Slurm {
+        setup.try_device()?;
+    }
     let lock = Lock::take(&results)?;
     write_plan(&plan, &results)?;
     if arguments.launcher == Launcher::Slurm {
@@ -318,12 +319,6 @@ fn fetch(arguments: &FetchArguments) -> Result<()> {
 
 impl Places {
     fn setup(&self, plan: &Plan, jobs: usize) -> Result<Setup> {
-        // A record names its device, so that one which `pelt` does not compute on must not get there.
-        ensure!(
-            self.device == DEVICE,
-            "--device {}: `pelt` computes on {DEVICE} only",
-            self.device
-        );
         let model = self.model.clone().or(plan.model.clone().map(PathBuf::from));
         let model = model.context("say which pretrained encoder to adapt, with --model DIR")?;
         let model = std::path::absolute(model)?;

@@ -163,10 +163,27 @@ impl Setup {
         if let Some(data) = &self.data {
             command.extend(["--data".into(), data.display().to_string()]);
         }
+        self.once(&command)
+    }
+
+    /// Sees to it that `pelt` can use the device, whose name gets into every record.
+    ///
+    /// # Errors
+    /// If it cannot, with its reason.
+    pub fn try_device(&self) -> Result<(), GridError> {
+        self.once(&[
+            "devices".to_string(),
+            "--device".into(),
+            self.device.clone(),
+        ])
+    }
+
+    /// Runs a command of which nothing is kept.
+    fn once(&self, command: &[String]) -> Result<(), GridError> {
         let folder = std::env::temp_dir();
-        let name = format!("pelt-grid-fetch-{}", std::process::id());
-        let [output, log] = ["json", "log"].map(|end| folder.join(format!("{name}.{end}")));
-        let outcome = self.pelt.run(&command, &output, &log, Stdio::null(), None);
+        let name = format!("pelt-grid-once-{}", std::process::id());
+        let [output, log] = ["out", "log"].map(|end| folder.join(format!("{name}.{end}")));
+        let outcome = self.pelt.run(command, &output, &log, Stdio::null(), None);
         for path in [output, log] {
             // They are in the system's folder for what is of no use later.
             let _ = std::fs::remove_file(path);
@@ -177,6 +194,7 @@ impl Setup {
     /// A subcommand with what every cell needs, and then these arguments.
     fn command(&self, subcommand: &str, arguments: &[String]) -> Vec<String> {
         let mut command = vec![subcommand.to_string(), "--json".into()];
+        command.extend(["--device".into(), self.device.clone()]);
         command.extend(["--model".into(), self.model.display().to_string()]);
         if let Some(data) = &self.data {
             command.extend(["--data".into(), data.display().to_string()]);

@@ -79,7 +79,11 @@ fn training_takes_the_same_course_with_the_generic_bodies() {
     let run = || train(&fixture(""), &Device::flex()).unwrap();
     let (kernels, generic) = (run(), pelt_ops::generic::force(run));
     assert_eq!(kernels.len(), 30);
-    assert!(kernels[29] < 0.9 * kernels[0], "{kernels:?}");
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    assert!(
+        mean(&kernels[20..]) < 0.95 * mean(&kernels[..5]),
+        "{kernels:?}"
+    );
     for (kernel, generic) in kernels.iter().zip(generic) {
         assert!((kernel - generic).abs() < 1e-4, "{kernel}, not {generic}");
     }

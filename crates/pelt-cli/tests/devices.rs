@@ -1,0 +1,53 @@
+//! Devices by name.
+
+mod common;
+
+use common::Scene;
+
+#[test]
+fn what_is_compiled_in_is_listed_and_what_is_not_is_named() {
+    let answer = Scene::new().pelt("devices");
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let mut lines = answer.stdout.lines();
+    let first = lines.next().unwrap_or_default();
+    assert!(
+        first.starts_with("flex") && first.contains("processor"),
+        "{answer:?}"
+    );
+    #[cfg(not(any(feature = "tch", feature = "cuda")))]
+    assert!(
+        lines.any(|line| line.starts_with("not in this build: tch, cuda")),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn the_default_device_can_be_named() {
+    let answer = Scene::new().pelt("--device flex inspect --model bert --method lora");
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+}
+
+#[test]
+fn a_device_that_is_not_there_ends_in_one_sentence() {
+    let scene = Scene::new();
+    for (device, fragments) in [
+        ("gpu", ["no device is called `gpu`", "this build has flex"]),
+        ("flex:1", ["no device is called `flex:1`", "flex"]),
+        #[cfg(not(feature = "cuda"))]
+        (
+            "cuda:0",
+            ["`cuda:0` is not in this build", "--features cuda"],
+        ),
+        #[cfg(not(feature = "tch"))]
+        (
+            "tch-cpu",
+            ["`tch-cpu` is not in this build", "--features tch"],
+        ),
+    ] {
+        let command = format!("inspect --model bert --method lora --device {device}");
+        scene.refuses(&command, &fragments);
+        let listed = scene.pelt(&format!("devices --device {device}"));
+        assert_eq!(listed.code, Some(2), "{listed:?}");
+        assert!(listed.stdout.starts_with("flex"), "{listed:?}");
+    }
+}
