@@ -5,19 +5,25 @@ use std::sync::OnceLock;
 use anyhow::Result;
 use burn::tensor::Device;
 
-static CHOSEN: OnceLock<Device> = OnceLock::new();
+static CHOSEN: OnceLock<(String, Device)> = OnceLock::new();
 
 /// Opens the device that the user named, once, before anything runs.
 pub fn choose(name: &str) -> Result<()> {
     let device = pelt_device::open(name)?;
-    CHOSEN.get_or_init(|| device);
+    CHOSEN.get_or_init(|| (name.to_string(), device));
     Ok(())
 }
 
 /// The device that was chosen.
-///
-/// # Panics
-/// If none was.
 pub fn device() -> Device {
-    CHOSEN.get().expect("a device is chosen first").clone()
+    chosen().1.clone()
+}
+
+/// Its name.
+pub fn name() -> &'static str {
+    &chosen().0
+}
+
+fn chosen() -> &'static (String, Device) {
+    CHOSEN.get().expect("a device is chosen first")
 }

@@ -11,7 +11,7 @@ use pelt_train::{Development, PeftModel, Trainer, TrainingRows, evaluate_masked}
 
 use crate::args::HeadChoice;
 use crate::corpus::{Corpus, Texts};
-use crate::device::device;
+use crate::device::{self, device};
 use crate::method::Tuning;
 use crate::model::{self, Base};
 use crate::output::print_line;
@@ -118,6 +118,8 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
         trainable_parameters: counts.trained,
         base_parameters: counts.base,
         steps: outcome.steps,
+        effective_batch_size: train_config.effective_batch_size(),
+        device: device::name().into(),
         best_step: outcome.best_step,
         before,
         best: outcome.best_values.clone(),

@@ -81,6 +81,10 @@ pub struct PretrainResults {
     pub trainable_parameters: usize,
     pub base_parameters: usize,
     pub steps: usize,
+    /// Rows of an optimiser step: those of a batch, times the batches that are added up.
+    pub effective_batch_size: usize,
+    /// The device that it was trained on.
+    pub device: String,
     pub best_step: usize,
     /// Loss, perplexity and accuracy on the held-out texts before the first step.
     pub before: BTreeMap<String, f64>,

@@ -175,6 +175,12 @@ pub struct Results {
     pub trainable_parameters: usize,
     pub base_parameters: usize,
     pub steps: usize,
+    /// Rows of an optimiser step: those of a batch, times the batches that are added up.
+    #[serde(default)]
+    pub effective_batch_size: usize,
+    /// The device that it was trained on.
+    #[serde(default)]
+    pub device: String,
     pub best_step: usize,
     pub best: BTreeMap<String, f64>,
     /// The rows that `best` was measured on.

@@ -9,7 +9,7 @@ use pelt_train::{AdapterDrop, PeftModel, TrainConfig, Trainer, TrainingRows};
 
 use crate::activations;
 use crate::args::TrainArgs;
-use crate::device::device;
+use crate::device::{self, device};
 use crate::levels::{FusedAdapters, LevelsBelow};
 use crate::method::Tuning;
 use crate::model::{self, Base};
@@ -187,6 +187,8 @@ pub fn run(args: TrainArgs) -> Result<()> {
         trainable_parameters: counts.trained,
         base_parameters: counts.base,
         steps: outcome.steps,
+        effective_batch_size: train_config.effective_batch_size(),
+        device: device::name().into(),
         best_step: outcome.best_step,
         best: outcome.best_values.clone(),
         best_on: rows.validation.map(|set| set.on),

@@ -10,6 +10,7 @@ use pelt_methods::Adapter;
 use pelt_train::{CHECKPOINT_FILE, Outcome, PeftModel, Trainer};
 use serde::Serialize;
 
+use crate::device;
 use crate::model::Base;
 use crate::progress::Progress;
 use crate::run_folder::{self, FolderKind};
@@ -46,8 +47,24 @@ impl Target<'_> {
         // A run that was killed before its first checkpoint starts again from the beginning.
         let resume = self.resume && self.folder.join(CHECKPOINT_FILE).exists();
         let mut progress = Progress::new();
+        eprintln!("{}", describe_steps(trainer));
         Ok(trainer.run(model, resume, &mut progress)?)
     }
+}
+
+/// `24 steps of 128 rows (4 batches of 32) on flex`.
+fn describe_steps(trainer: &Trainer<'_>) -> String {
+    let config = trainer.config;
+    let steps = config.epochs * config.steps_per_epoch(trainer.train.count());
+    let rows = config.effective_batch_size();
+    let batches = match config.gradient_accumulation {
+        1 => String::new(),
+        batches => format!(" ({batches} batches of {})", config.batch_size),
+    };
+    format!(
+        "{steps} steps of {rows} rows{batches} on {}",
+        device::name()
+    )
 }
 
 /// Checks that the model has positions for the longest row.

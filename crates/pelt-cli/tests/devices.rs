@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Scene;
+use common::{Scene, labelled};
 
 #[test]
 fn what_is_compiled_in_is_listed_and_what_is_not_is_named() {
@@ -50,4 +50,20 @@ fn a_device_that_is_not_there_ends_in_one_sentence() {
         assert_eq!(listed.code, Some(2), "{listed:?}");
         assert!(listed.stdout.starts_with("flex"), "{listed:?}");
     }
+}
+
+#[test]
+fn a_run_says_on_what_and_in_which_steps_it_was_trained() {
+    let scene = Scene::new();
+    scene.write("train.tsv", labelled(20, 1));
+    let answer = scene.pelt(
+        "train --model bert --train-file train.tsv --method lora --epochs 2 --batch-size 4 --gradient-accumulation 2 \
+         --max-length 32 --out run --json",
+    );
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let expected = "6 steps of 8 rows (2 batches of 4) on flex";
+    assert!(answer.stderr.contains(expected), "{answer:?}");
+    let results = answer.json();
+    assert_eq!(results["effective_batch_size"], 8);
+    assert_eq!(results["device"], "flex");
 }

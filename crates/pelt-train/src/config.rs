@@ -142,6 +142,11 @@ impl TrainConfig {
         Ok(())
     }
 
+    /// Rows of one optimiser step.
+    pub fn effective_batch_size(&self) -> usize {
+        self.batch_size * self.gradient_accumulation
+    }
+
     /// Optimiser steps of one epoch over `rows` rows.
     pub fn steps_per_epoch(&self, rows: usize) -> usize {
         rows.div_ceil(self.batch_size)
