@@ -1,5 +1,6 @@
 //! Running cargo, and where the workspace and its build outputs lie.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -23,10 +24,16 @@ pub fn workspace_root() -> PathBuf {
 
 /// Runs cargo in the workspace's top folder with its output shown, and fails if it does.
 pub fn run(arguments: &[&str]) -> Result<()> {
+    run_with(arguments, &[])
+}
+
+/// The same with these environment variables.
+pub fn run_with(arguments: &[&str], variables: &[(&str, OsString)]) -> Result<()> {
     // Cargo tells the programs that it runs which cargo it is, so that toolchain overrides carry over.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(arguments)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .current_dir(workspace_root())
         .status()
         .with_context(|| format!("cannot start `cargo {}`", arguments.join(" ")))?;

@@ -1,5 +1,5 @@
-//! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench` and
-//! `cargo xtask profile`.
+//! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
+//! `cargo xtask parity` and `cargo xtask profile`.
 
 // This program talks to a person at a terminal; printing is its purpose.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -7,6 +7,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod parity;
 mod test;
 mod tidy;
 
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Measure speed and memory.
     Bench(bench::Arguments),
+    /// Repeat recorded reference runs on other devices.
+    Parity(parity::Arguments),
     /// Show how the time of a training step is spent, kernel by kernel.
     Profile(bench::profile::Arguments),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Parity(arguments) => parity::run(&arguments),
         Command::Profile(arguments) => bench::profile::run(&arguments),
     };
     match outcome {

@@ -1,12 +1,12 @@
 //! `cargo xtask bench` and `cargo xtask profile`: measurements that are too long for tests.
 
 mod grid;
-mod machine;
+pub mod machine;
 mod model;
 pub mod profile;
 mod program;
 mod speed;
-mod table;
+pub mod table;
 
 use anyhow::Result;
 
