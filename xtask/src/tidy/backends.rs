@@ -7,13 +7,18 @@ const BACKENDS: [&str; 10] = [
     "flex", "tch", "wgpu", "vulkan", "webgpu", "cuda", "metal", "cpu", "ndarray", "rocm",
 ];
 
-/// Crates that choose a backend: the binaries, what names their devices, and the helpers that all tests are built with.
-const CHOOSERS: [&str; 5] = [
+/// Crates that choose a backend: the binaries, what names their devices, the helpers that all tests are built
+/// with, and the examples.
+const CHOOSERS: [&str; 9] = [
+    "custom-method",
+    "lora-alone",
     "pelt-bench",
     "pelt-cli",
     "pelt-device",
     "pelt-parity",
     "pelt-testkit",
+    "switch-backend",
+    "unipelt-training",
 ];
 
 /// The one library with code for a particular backend, and the optional feature that compiles it in.

@@ -3,7 +3,7 @@
 use super::workspace::{Crate, Use};
 
 /// The crates of every layer, the lowest first. A new crate must be given its place here.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["pelt-hooks"],
     &["pelt-ops", "pelt-tensors", "pelt-metrics"],
     &[
@@ -21,6 +21,13 @@ const LAYERS: [&[&str]; 8] = [
     &["pelt-train"],
     &["pelt-bench", "pelt-grid", "pelt-parity"],
     &["pelt-cli", "xtask"],
+    // Examples.
+    &[
+        "custom-method",
+        "lora-alone",
+        "switch-backend",
+        "unipelt-training",
+    ],
 ];
 
 /// Only tests may use this crate.
