@@ -119,7 +119,7 @@ fn train(folder: &Path, steps: usize) -> Result<Vec<f64>> {
         let pass = || Pass::train(step as u64);
         let found = batch_gradients(&model, batch, 1.0, pass, true)?;
         let scale = clipping_scale(gradient_norm(&found.gradients), 1.0);
-        let updated = optimizer.step(&params, values(&model), found.gradients, scale, 2e-3);
+        let updated = optimizer.step(&params, values(&model), found.gradients, scale, 2e-2);
         model = load(model, updated);
         losses.push(found.loss);
     }
