@@ -6,7 +6,7 @@ use pelt_hooks::{
     Gate, GateBias, Hidden, NamedParam, Pass, SublayerStates, constant, normal, truncated_normal,
     uniform,
 };
-use pelt_ops::{LayerNorm, Linear, Narrow, add, dropout, gate};
+use pelt_ops::{LayerNorm, Linear, Narrow, add, dropout, gate, like};
 
 use crate::{
     AdapterLinear, BottleneckConfig, InitWeights, NonLinearity, PhmLinear, ResidualBeforeLn,
@@ -158,14 +158,20 @@ impl BottleneckBlock {
                 let inner = other.forward(self.down.forward(input, rule));
                 let u = self.up.forward(inner, rule) * self.fixed_scaling;
                 match gate {
-                    Some(gate) => u * z.packing.spread(gate),
+                    Some(gate) => {
+                        let gate = like(z.packing.spread(gate), &u);
+                        u * gate
+                    }
                     None => u,
                 }
             }
         };
         // Scaling, gate and dropout all multiply, so their order is free.
         match &self.learned_scaling {
-            Some(scaling) => u * scaling.val().unsqueeze(),
+            Some(scaling) => {
+                let scaling = like(scaling.val(), &u);
+                u * scaling.unsqueeze()
+            }
             None => u,
         }
     }

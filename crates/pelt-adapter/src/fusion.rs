@@ -6,7 +6,7 @@ use pelt_hooks::{
     ADAPTER, ConfigError, EncoderHooks, EncoderShape, Hidden, Method, NamedParam, Pass,
     ProjectionSite, Sublayer, SublayerSite, SublayerStates, constant, normal,
 };
-use pelt_ops::{Linear, dropout};
+use pelt_ops::{Linear, dropout, full, like};
 use serde::{Deserialize, Serialize};
 
 use crate::Bottleneck;
@@ -191,7 +191,9 @@ impl FusionBlock {
     /// # Shapes
     /// `z` and each of `ups`: `[rows, d]`; result: `[rows, d]`.
     pub fn forward(&self, z: &Hidden, ups: Vec<Tensor<2>>, pass: &Pass) -> Tensor<2> {
-        let query = self.query.forward(z.values.clone());
+        // Scores and mixture are computed in `f32`: there are few of them.
+        let ups: Vec<_> = ups.into_iter().map(full).collect();
+        let query = self.query.forward(full(z.values.clone()));
         // q·(u W_k + b_k) = (q W_kᵀ)·u + q·b_k, so that one product serves all adapters.
         let bias: Tensor<2> = self.key.bias.val().unsqueeze();
         let shift = (query.clone() * bias).sum_dim(1);
@@ -207,10 +209,11 @@ impl FusionBlock {
         let mixed = shared.reduce(|sum, u| sum + u);
         // There is at least one adapter.
         let mixed = mixed.unwrap_or_else(|| query.zeros_like());
-        match &self.value {
+        let mixed = match &self.value {
             Some(value) => mixed.matmul(value.val()),
             None => mixed,
-        }
+        };
+        like(mixed, &z.values)
     }
 
     fn named_params(&self, path: &str) -> Vec<NamedParam> {

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use pelt_hooks::{NamedParam, constant, normal};
-use pelt_ops::Linear;
+use pelt_ops::{Linear, like};
 
 /// Standard deviation of a new rule.
 const RULE_STD: f64 = 0.0001;
@@ -87,6 +87,7 @@ impl AdapterLinear {
             return linear.forward(x);
         }
         let (weight, bias) = self.tensors(rule);
+        let (weight, bias) = (like(weight, &x), like(bias, &x));
         x.matmul(weight) + bias.unsqueeze()
     }
 

@@ -118,7 +118,7 @@ fn rounds(
             Dropout::Off => Pass::evaluate(),
         };
         let started = Instant::now();
-        let found = batch_gradients(&model, batch.clone(), 1.0, pass, true)?;
+        let found = batch_gradients(&model, batch.clone(), 1.0, pass, 1.0)?;
         wait(setup.device);
         let forward = found.forward.as_secs_f64() / at_once(setup) as f64;
         let backward = started.elapsed().as_secs_f64() - forward;

@@ -2,8 +2,11 @@
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use pelt_encoder::Precision;
 use pelt_ops::PARTS;
 use pelt_train::{EvaluateEvery, TrainConfig};
+
+use crate::device;
 
 #[derive(Debug, Args)]
 pub struct OptimiserArgs {
@@ -32,6 +35,9 @@ pub struct OptimiserArgs {
     /// Dropout of the encoder and of a task head, instead of the model's own.
     #[arg(long, value_name = "P")]
     pub dropout: Option<f64>,
+    /// Precision of hidden states and of the encoder's frozen weights; what is trained stays in f32.
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::F32)]
+    pub precision: PrecisionChoice,
     /// Seed of everything random.
     #[arg(long, default_value_t = 42, value_name = "N")]
     pub seed: u64,
@@ -44,6 +50,23 @@ pub struct OptimiserArgs {
     /// Save a checkpoint every STEPS steps instead of every epoch.
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PrecisionChoice {
+    F32,
+    Bf16,
+    F16,
+}
+
+impl PrecisionChoice {
+    fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+            Self::F16 => Precision::F16,
+        }
+    }
 }
 
 impl OptimiserArgs {
@@ -65,9 +88,16 @@ impl OptimiserArgs {
                 .map_or(EvaluateEvery::Epoch, EvaluateEvery::Steps),
             patience: self.patience,
             checkpoint_every: self.checkpoint_every,
+            precision: self.precision.precision(),
             ..TrainConfig::default()
         };
         config.validate()?;
+        ensure!(
+            config.precision.is_supported(&device::device()),
+            "--precision {}: the device {} does not compute in it",
+            config.precision,
+            device::name()
+        );
         if let Some(p) = self.dropout {
             ensure!(
                 (0.0..1.0).contains(&p),

@@ -3,9 +3,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use pelt_hooks::{EncoderHooks, Hidden, PackedBatch, Packing, Pass, Prompt, PromptPlace};
-use pelt_ops::{LayerNorm, dropout};
+use pelt_ops::{LayerNorm, dropout, like};
 
-use crate::{Architecture, EncoderConfig};
+use crate::{Architecture, EncoderConfig, Precision};
 
 /// The embedding block.
 #[derive(Module, Debug)]
@@ -30,6 +30,7 @@ impl Embeddings {
         batch: &PackedBatch,
         hooks: &H,
         config: &EncoderConfig,
+        precision: Precision,
         pass: &Pass,
     ) -> Hidden {
         let device = self.words.device().inner();
@@ -66,7 +67,7 @@ impl Embeddings {
             + lookup(&self.token_types, &types, u32::MAX, &device)
             + lookup(&self.positions, &positions, position_padding, &device);
         let values = dropout(
-            self.norm.forward(sum),
+            precision.of(self.norm.forward(sum)),
             config.hidden_dropout,
             pass.dropout_key(),
             packing.rows_before(),
@@ -136,7 +137,8 @@ fn insert(rows: Tensor<2>, packing: &Packing, prompt: &Prompt) -> Tensor<2> {
         index.extend(text(rows.start + before..rows.end));
     }
     let index = int_tensor(index, &rows.device().inner());
-    Tensor::cat(vec![prompt.embeddings.clone(), rows], 0).select(0, index)
+    let prompt = like(prompt.embeddings.clone(), &rows);
+    Tensor::cat(vec![prompt, rows], 0).select(0, index)
 }
 
 /// Token types with `extra` zeros in front of every sequence.

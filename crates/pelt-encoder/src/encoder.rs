@@ -10,11 +10,11 @@ use pelt_hooks::{
     EncoderHooks, EncoderShape, Hidden, NamedParam, Pass, ProjectionChange, ProjectionDelta,
     ProjectionSite, PromptPlace,
 };
-use pelt_ops::{LayerNorm, Linear};
+use pelt_ops::{LayerNorm, Linear, like};
 
 use crate::embeddings::Embeddings;
 use crate::layer::{Layer, project};
-use crate::{EncoderConfig, EncoderError};
+use crate::{EncoderConfig, EncoderError, Precision};
 
 /// Which rows of the last layer are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Encoder {
     pooler: Option<Linear>,
     #[module(skip)]
     config: EncoderConfig,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl Encoder {
@@ -131,6 +133,7 @@ impl Encoder {
             layers,
             pooler,
             config: config.clone(),
+            precision: Precision::F32,
         })
     }
 
@@ -149,6 +152,27 @@ impl Encoder {
         self.config.hidden_dropout = hidden;
         self.config.attention_dropout = attention;
         self
+    }
+
+    /// The same encoder with hidden states, and all weights that are not trained, in this precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        struct Frozen(Precision);
+        impl ModuleMapper for Frozen {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                match param.val().is_require_grad() {
+                    true => param,
+                    false => param.map(|value| self.0.of(value)),
+                }
+            }
+        }
+        let mut encoder = self.map(&mut Frozen(precision));
+        encoder.precision = precision;
+        encoder
+    }
+
+    /// The precision of hidden states.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Rows of the word embedding table, `[ids, d]`, for prompts that start from text.
@@ -370,7 +394,7 @@ fn change(linear: &mut Linear, change: ProjectionChange) {
             }
         }
         ProjectionChange::ScaleOutput { factor, keep_bias } => {
-            let factor = factor.without_autodiff();
+            let factor = like(factor.without_autodiff(), &weight);
             assert_eq!(bias.dims(), factor.dims(), "shape of a projection's factor");
             if !keep_bias {
                 linear.bias = frozen(bias * factor.clone());
@@ -378,7 +402,7 @@ fn change(linear: &mut Linear, change: ProjectionChange) {
             linear.weight = frozen(weight * factor.unsqueeze());
         }
         ProjectionChange::ScaleInput { factor } => {
-            let factor = factor.without_autodiff();
+            let factor = like(factor.without_autodiff(), &weight);
             assert_eq!(
                 weight.dims()[0],
                 factor.dims()[0],
@@ -393,7 +417,8 @@ fn change(linear: &mut Linear, change: ProjectionChange) {
 fn sum<const D: usize>(value: Tensor<D>, delta: Tensor<D>) -> Param<Tensor<D>> {
     assert_eq!(value.dims(), delta.dims(), "shape of a projection's delta");
     // The difference is not needed again, so the sum can take its place in memory.
-    frozen(delta.without_autodiff() + value)
+    let delta = like(delta.without_autodiff(), &value);
+    frozen(delta + value)
 }
 
 /// `[rows, columns]` to `[columns, rows]`, in blocks that stay in the cache.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use pelt_hooks::{ADAPTER, Hidden, NamedParam, Pass, constant, draw, load_named, normal};
-use pelt_ops::{Linear, dropout};
+use pelt_ops::{Linear, dropout, full};
 use pelt_tensors::HostTensor;
 use serde::{Deserialize, Serialize};
 
@@ -193,10 +193,11 @@ impl Head {
     /// If the head predicts tokens.
     pub fn forward(&self, input: Hidden, pass: &Pass) -> Tensor<2> {
         let first_row = input.packing.rows_before();
+        let values = full(input.values);
         let drop = |x| dropout(x, self.config.dropout, pass.dropout_key(), first_row);
         let x = match &self.dense {
-            Some(dense) => dense.forward(drop(input.values)).tanh(),
-            None => input.values,
+            Some(dense) => dense.forward(drop(values)).tanh(),
+            None => values,
         };
         let x = match self.config.kind {
             HeadKind::Span { .. } => x,

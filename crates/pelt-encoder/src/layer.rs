@@ -6,7 +6,7 @@ use pelt_hooks::{
     EncoderHooks, Hidden, Packing, Pass, Projection, ProjectionSite, SiteInput, Sublayer,
     SublayerSite, SublayerStates,
 };
-use pelt_ops::{AttentionLayout, LayerNorm, Linear, add, attention, dropout, gelu};
+use pelt_ops::{AttentionLayout, LayerNorm, Linear, add, attention, dropout, gelu, like};
 
 use crate::embeddings::int_tensor;
 use crate::{Activation, EncoderConfig};
@@ -200,7 +200,7 @@ pub fn project<H: EncoderHooks>(
     pass: &Pass,
 ) -> Tensor<2> {
     let read = match hooks.input_scale(site) {
-        Some(scale) => rows.values.clone() * scale.unsqueeze(),
+        Some(scale) => rows.values.clone() * like(scale, &rows.values).unsqueeze(),
         None => rows.values.clone(),
     };
     let output = linear.forward(read);

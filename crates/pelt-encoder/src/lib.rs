@@ -12,6 +12,7 @@ mod error;
 mod head;
 mod layer;
 mod masked_lm;
+mod precision;
 mod span;
 
 pub use checkpoint::Checkpoint;
@@ -20,4 +21,5 @@ pub use encoder::{Encoder, RowsRead};
 pub use error::EncoderError;
 pub use head::{Head, HeadConfig, HeadKind};
 pub use layer::first_rows;
+pub use precision::Precision;
 pub use span::{PromptLabels, SpanLayout};

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation};
 use pelt_hooks::{ADAPTER, NamedParam, constant, normal};
-use pelt_ops::{LayerNorm, Linear, gelu};
+use pelt_ops::{LayerNorm, Linear, full, gelu, like};
 
 use crate::encoder::linear_params;
 use crate::{Activation, Encoder, HeadKind};
@@ -39,7 +39,7 @@ impl MaskedLm {
     /// `[rows, d]` to `[rows, vocabulary]`.
     pub fn forward(&self, rows: Tensor<2>, encoder: &Encoder, kind: HeadKind) -> Tensor<2> {
         let config = encoder.config();
-        let rows = self.dense.forward(rows);
+        let rows = self.dense.forward(full(rows));
         // RoBERTa's and the flexible head have the exact function, whatever the layers have.
         let rows = match (kind, config.activation) {
             (HeadKind::BertMaskedLm, Activation::Relu) => activation::relu(rows),
@@ -52,7 +52,8 @@ impl MaskedLm {
             epsilon: config.layer_norm_eps,
         };
         let words = encoder.word_table().transpose();
-        norm.forward(rows).matmul(words) + self.bias.val().unsqueeze()
+        let rows = like(norm.forward(rows), &words);
+        full(rows.matmul(words)) + self.bias.val().unsqueeze()
     }
 
     /// Every tensor under its name in files, for this kind of head.

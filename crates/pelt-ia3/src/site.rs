@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use pelt_hooks::{
     Gate, NamedParam, Pass, ProjectionChange, ProjectionDelta, ProjectionSite, SiteInput, constant,
 };
-use pelt_ops::gate;
+use pelt_ops::{gate, like};
 
 use crate::Ia3Config;
 
@@ -66,13 +66,17 @@ impl Ia3Site {
     pub fn contribution(&self, input: &SiteInput<'_>, pass: &Pass) -> Tensor<2> {
         let output = input.output.clone();
         match &self.gate {
-            None => output * (self.scale() - 1.0).unsqueeze(),
+            None => {
+                let change = like(self.scale() - 1.0, &output);
+                output * change.unsqueeze()
+            }
             Some(weights) => {
                 // The gate averages over whole sequences, even where only some of their rows are projected.
                 let gate = gate(weights, input.all, pass);
                 let gate = input.rows.packing.spread(gate);
                 let factor: Tensor<2> = self.factor.val().unsqueeze();
-                output * (gate.matmul(factor) - 1.0)
+                let change = like(gate.matmul(factor) - 1.0, &output);
+                output * change
             }
         }
     }

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use pelt_hooks::{Gate, NamedParam, Pass, SiteInput, constant};
-use pelt_ops::{dropout, gate};
+use pelt_ops::{dropout, gate, like};
 
 use crate::{LoraBias, LoraConfig, LowRank};
 
@@ -54,7 +54,8 @@ impl LoraSite {
         let gate = gate.map(|gate| (gate, &rows.packing));
         let mut value = self.low_rank.forward_gated(x, gate);
         if let Some(delta) = &self.bias_delta {
-            value = value + delta.val().unsqueeze();
+            let delta = like(delta.val(), &value);
+            value = value + delta.unsqueeze();
         }
         value
     }

@@ -19,6 +19,7 @@ mod memory;
 mod narrow;
 mod norm;
 mod parts;
+mod precision;
 #[cfg(feature = "profile")]
 pub mod profile;
 mod sum;
@@ -34,4 +35,5 @@ pub use memory::keep_freed_memory;
 pub use narrow::Narrow;
 pub use norm::LayerNorm;
 pub use parts::{PARTS, parts, side_by_side, workers};
+pub use precision::{full, like};
 pub use sum::add;

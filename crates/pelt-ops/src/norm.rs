@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::generic;
+use crate::{add, generic};
 
 /// `y = (x - mean) / sqrt(variance + ε) ⊙ weight + bias`, mean and (biased) variance over each row.
 #[derive(Module, Debug)]
@@ -38,7 +38,7 @@ impl LayerNorm {
             return kernel::norm(self.epsilon, rows, weight, bias);
         }
         let first = rows.remove(0);
-        let sum = rows.into_iter().fold(first, |sum, rows| sum + rows);
+        let sum = rows.into_iter().fold(first, add);
         generic::layer_norm(sum, weight, bias, self.epsilon)
     }
 }

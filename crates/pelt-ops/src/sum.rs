@@ -2,7 +2,9 @@
 
 use burn::tensor::Tensor;
 
-/// `a + b`.
+use crate::precision::like;
+
+/// `a + b`, in the type of `a`.
 ///
 /// # Shapes
 /// All `[rows, width]`.
@@ -12,5 +14,6 @@ pub fn add(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
         use crate::flex::{run, sum::Sum};
         return run(Sum, [a.into_dispatch(), b.into_dispatch()]);
     }
+    let b = like(b, &a);
     a + b
 }

@@ -39,7 +39,7 @@ pub fn train(fixtures: &Path, device: &Device) -> Result<Vec<f64>> {
     let mut losses = Vec::new();
     for step in 0..STEPS {
         let pass = || Pass::train(step as u64);
-        let found = batch_gradients(&model, batch.clone(), 1.0, pass, true)?;
+        let found = batch_gradients(&model, batch.clone(), 1.0, pass, 1.0)?;
         losses.push(found.loss);
         let scale = clipping_scale(gradient_norm(&found.gradients), 1.0);
         let rate = schedule.rate(step);

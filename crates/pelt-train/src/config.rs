@@ -1,5 +1,6 @@
 //! Settings of a training run.
 
+use pelt_encoder::Precision;
 use pelt_ops::PARTS;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,9 @@ pub struct TrainConfig {
     pub patience: Option<usize>,
     /// Save a checkpoint after this many optimiser steps.
     pub checkpoint_every: Option<usize>,
+    /// Precision of hidden states and of the encoder's weights, where they are not trained. In `f16` losses are scaled.
+    #[serde(skip_serializing_if = "is_f32")]
+    pub precision: Precision,
     /// Whether layers are trained without the method.
     pub adapter_drop: AdapterDrop,
     /// Whether what the layers below the first one that the method changes give is computed once for every row, without
@@ -83,6 +87,7 @@ impl Default for TrainConfig {
             evaluate_every: EvaluateEvery::Epoch,
             patience: None,
             checkpoint_every: None,
+            precision: Precision::F32,
             adapter_drop: AdapterDrop::Off,
             cache_activations: false,
         }
@@ -152,6 +157,11 @@ impl TrainConfig {
         rows.div_ceil(self.batch_size)
             .div_ceil(self.gradient_accumulation)
     }
+}
+
+/// Runs in `f32` are described as they were before there was a choice.
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
 }
 
 fn setting(field: &'static str, expected: &'static str, found: impl ToString) -> TrainError {

@@ -27,13 +27,13 @@ struct Part<M: Method> {
     pass: Pass,
     /// Of the predictions of the whole batch.
     share: f64,
-    penalised: bool,
+    penalty: f64,
 }
 
 /// The loss of a batch and the gradients of `share` times this loss. Parts run at the same time, each on one thread.
 ///
 /// `pass` gives the pass of each part, always the same: the masks of its dropout depend on a row's place in the whole
-/// batch. With `penalised` the method's penalty is added to what is differentiated, once and whole.
+/// batch. The method's penalty times `penalty` is added to what is differentiated, once and whole.
 ///
 /// # Errors
 /// If the model cannot run the batch.
@@ -42,7 +42,7 @@ pub fn batch_gradients<M: Method>(
     batch: Vec<Batch>,
     share: f64,
     pass: impl Fn() -> Pass,
-    penalised: bool,
+    penalty: f64,
 ) -> Result<BatchGradients, TrainError> {
     let weight: usize = batch.iter().map(Batch::weight).sum();
     let apart = batch.len() > 1;
@@ -58,7 +58,7 @@ pub fn batch_gradients<M: Method>(
         share: batch.weight() as f64 / weight as f64,
         batch,
         pass: pass(),
-        penalised: penalised && place == 0,
+        penalty: if place == 0 { penalty } else { 0.0 },
     });
     let parts = parts.collect();
     let found = side_by_side(parts, |part: Part<M>| part.gradients(share));
@@ -88,9 +88,9 @@ impl<M: Method> Part<M> {
             true => loss,
             false => loss * factor,
         };
-        let objective = match self.model.method.penalty().filter(|_| self.penalised) {
-            Some(penalty) => scaled + penalty,
-            None => scaled,
+        let objective = match self.model.method.penalty() {
+            Some(penalty) if self.penalty != 0.0 => scaled + penalty * self.penalty,
+            _ => scaled,
         };
         Ok(BatchGradients {
             loss: f64::from(value) * self.share,

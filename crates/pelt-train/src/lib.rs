@@ -11,6 +11,7 @@ mod error;
 mod evaluate;
 mod gates;
 mod gradients;
+mod loss_scale;
 mod masked;
 mod model;
 mod observer;

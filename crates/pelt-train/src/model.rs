@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use pelt_encoder::{Encoder, Head, HeadKind, PromptLabels, RowsRead, SpanLayout};
+use pelt_encoder::{Encoder, Head, HeadKind, Precision, PromptLabels, RowsRead, SpanLayout};
 use pelt_hooks::{Method, NamedParam, PackedBatch, Pass, ProjectionSite};
 
 use crate::TrainError;
@@ -62,6 +62,15 @@ impl<M: Method> PeftModel<M> {
         let names = self.backbone.named_params().into_iter();
         self.tuned_names = names.map(|p| p.name).filter(|name| trained(name)).collect();
         self.tuned = Some(self.backbone.trainable(trained));
+        self
+    }
+
+    /// The same with hidden states, and all weights of the encoder that are not trained, in this precision.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        if precision != self.encoder().precision() {
+            self.backbone = Arc::new((*self.backbone).clone().with_precision(precision));
+            self.tuned = self.tuned.map(|tuned| tuned.with_precision(precision));
+        }
         self
     }
 

@@ -19,6 +19,9 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// Global gradient norm before clipping.
     pub gradient_norm: f64,
+    /// Whether gradients overflowed in `f16`, so that nothing was changed; the norm is 0 then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
     /// Rows of the step.
     pub rows: usize,
     /// Real tokens of the step.

@@ -9,6 +9,7 @@ use pelt_tensors::{HostTensor, TensorFiles, write_safetensors};
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::host_values;
+use crate::loss_scale::LossScale;
 use crate::{AdamW, TrainError};
 
 /// The file of a run folder that `--resume` continues from.
@@ -29,6 +30,9 @@ pub struct Counters {
     pub best_values: BTreeMap<String, f64>,
     /// Seconds spent in earlier sittings.
     pub seconds: f64,
+    /// In `f16` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 /// A run between two steps.

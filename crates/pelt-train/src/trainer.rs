@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use pelt_hooks::{Method, NamedParam, ParamGradients, Pass, load, values};
+use pelt_encoder::Precision;
+use pelt_hooks::{Method, NamedParam, ParamGradients, ParamValues, Pass, load, values};
 use pelt_metrics::Metric;
 
 use crate::activations::Activations;
@@ -12,6 +13,7 @@ use crate::adamw::{clipping_scale, gradient_norm};
 use crate::batch::Batch;
 use crate::evaluate::evaluate;
 use crate::gradients::{add, batch_gradients};
+use crate::loss_scale::LossScale;
 use crate::masked::evaluate_masked;
 use crate::prefetch::{StepData, prefetched};
 use crate::questions::evaluate_questions;
@@ -70,6 +72,8 @@ impl Trainer<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Outcome<M>, TrainError> {
         self.config.validate()?;
+        let precision = self.config.precision;
+        model = model.with_precision(precision);
         let rows = self.train.count();
         if rows == 0 || !self.train.are_labelled() {
             return Err(TrainError::Rows(
@@ -106,6 +110,8 @@ impl Trainer<'_> {
             )?;
             state = loaded.0;
             model = load(model, loaded.1);
+        } else if precision == Precision::F16 {
+            state.counters.loss_scale = Some(LossScale::new());
         }
         let mut record = Record::open(&self.folder.join("metrics.jsonl"), state.counters.step)?;
         let started = Instant::now();
@@ -226,6 +232,7 @@ impl Trainer<'_> {
         };
         let mut total = ParamGradients::new();
         let mut loss = 0.0;
+        let loss_scale = state.counters.loss_scale.map_or(1.0, |scale| scale.scale);
         let weights: Vec<usize> = batches
             .iter()
             .map(|parts| parts.iter().map(Batch::weight).sum())
@@ -239,23 +246,33 @@ impl Trainer<'_> {
             let seed = pass_seed(self.config.seed, place.step, index);
             let pass = || Pass::train(seed).skipping(0..dropped);
             // The penalty counts once a step, and is no part of the loss that is reported.
-            let found = batch_gradients(&model, batch, share, pass, index == 0)?;
+            let penalty = if index == 0 { loss_scale } else { 0.0 };
+            let found = batch_gradients(&model, batch, share * loss_scale, pass, penalty)?;
             place.check("the loss", found.loss, first_batch + index)?;
             loss += found.loss * share;
             add(&mut total, found.gradients);
         }
-        let gradient_norm = gradient_norm(&total);
-        place.check("the gradient norm", gradient_norm, first_batch)?;
-        let scale = clipping_scale(gradient_norm, self.config.max_grad_norm);
-        let optimizer = &mut state.optimizer;
-        let updated = optimizer.step(params, values(&model), total, scale, place.rate);
+        let gradient_norm = gradient_norm(&total) / loss_scale;
+        let finite = gradient_norm.is_finite();
+        let left_out = match &mut state.counters.loss_scale {
+            Some(scale) => scale.after(finite) && !finite,
+            None => false,
+        };
+        let mut updated = ParamValues::new();
+        if !left_out {
+            place.check("the gradient norm", gradient_norm, first_batch)?;
+            let scale = clipping_scale(gradient_norm, self.config.max_grad_norm) / loss_scale;
+            let optimizer = &mut state.optimizer;
+            updated = optimizer.step(params, values(&model), total, scale, place.rate);
+        }
         let report = StepReport {
             step: place.step + 1,
             total_steps: 0,
             epoch: place.epoch + 1,
             loss,
             learning_rate: place.rate,
-            gradient_norm,
+            gradient_norm: if left_out { 0.0 } else { gradient_norm },
+            left_out,
             rows,
             tokens,
             seconds: started.elapsed().as_secs_f64(),

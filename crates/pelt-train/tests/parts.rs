@@ -52,7 +52,7 @@ fn examples() -> Examples {
 fn run(model: &PeftModel<Adapter>, parts: usize, pass: fn() -> Pass) -> BatchGradients {
     let batch = Batch::in_parts(&examples(), &[0, 1, 2], parts, &Device::flex());
     assert_eq!(batch.len(), parts);
-    batch_gradients(model, batch, 1.0, pass, true).unwrap()
+    batch_gradients(model, batch, 1.0, pass, 1.0).unwrap()
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn it_counts_once_however_many_parts_a_batch_is_cut_into() {
     let of_parts = |parts| {
         let batch = Batch::in_parts(&examples, &rows, parts, &Device::flex());
         assert_eq!(batch.len(), parts);
-        batch_gradients(&model, batch, 0.5, Pass::evaluate, true).unwrap()
+        batch_gradients(&model, batch, 0.5, Pass::evaluate, 1.0).unwrap()
     };
     let whole = of_parts(1);
     for parts in [2, 3, 8] {

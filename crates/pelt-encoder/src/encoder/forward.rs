@@ -36,7 +36,7 @@ impl Encoder {
                     Embeddings::DROPOUT_SITES + Layer::DROPOUT_SITES * states.layers as u64,
                 );
                 let hidden = Hidden {
-                    values: states.values.clone(),
+                    values: self.precision.of(states.values.clone()),
                     packing: batch.packing.clone(),
                 };
                 (hidden, states.layers)
@@ -69,7 +69,9 @@ impl Encoder {
             &batch.token_type_ids,
             self.config.type_vocab_size,
         )?;
-        let hidden = self.embeddings.forward(batch, hooks, &self.config, pass);
+        let hidden = self
+            .embeddings
+            .forward(batch, hooks, &self.config, self.precision, pass);
         Ok(self.run(hidden, 0..layers, hooks, RowsRead::All, pass))
     }
 

@@ -6,6 +6,7 @@ use pelt_hooks::{KeyValue, Packing};
 use super::factors;
 use crate::AttentionLayout;
 use crate::attention::{mask, mask_row};
+use crate::precision::{full, like};
 
 /// What [`attention`](crate::attention) computes, over sequences padded to the longest.
 ///
@@ -30,20 +31,17 @@ pub fn attention(
     let mut prefix_length = 0;
     for prefix in prefixes {
         prefix_length += prefix.key.dims()[0];
-        keys.push(expand(prefix.key, prefix.key_gate, sequences, layout.heads));
-        values.push(expand(
-            prefix.value,
-            prefix.value_gate,
-            sequences,
-            layout.heads,
-        ));
+        let rows = |rows, gate| like(expand(rows, gate, sequences, layout.heads), &key);
+        keys.push(rows(prefix.key, prefix.key_gate));
+        values.push(rows(prefix.value, prefix.value_gate));
     }
     keys.push(padded_keys.split_heads(key, layout.heads));
     values.push(padded_keys.split_heads(value, layout.heads));
     let keys = Tensor::cat(keys, 2);
     let values = Tensor::cat(values, 2);
 
-    let mut scores = query.matmul(keys.swap_dims(2, 3)) / (head_width as f64).sqrt();
+    let scores = query.matmul(keys.swap_dims(2, 3));
+    let mut scores = full(scores) / (head_width as f64).sqrt();
     if let Some(mask) = padded_keys.mask(prefix_length, &scores.device().inner()) {
         scores = scores + mask;
     }
@@ -56,6 +54,7 @@ pub fn attention(
         let dims = weights.dims();
         weights = weights * factors(&mask, rows, columns, dims, &device);
     }
+    let weights = like(weights, &values);
     padded_queries.join_heads(weights.matmul(values))
 }
 

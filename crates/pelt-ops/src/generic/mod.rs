@@ -12,6 +12,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use pelt_hooks::Hidden;
 
 use crate::mask::Mask;
+use crate::precision::{full, in_type, like};
 use crate::{AdamWStep, Narrow};
 
 thread_local! {
@@ -34,7 +35,8 @@ pub(crate) fn is_forced() -> bool {
 
 /// What [`gelu`](crate::gelu) computes.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    burn::tensor::activation::gelu(x)
+    let dtype = x.dtype();
+    in_type(burn::tensor::activation::gelu(full(x)), dtype)
 }
 
 /// What [`dropout`](crate::dropout) computes; the mask is made on the host.
@@ -43,6 +45,7 @@ pub(crate) fn dropout<const D: usize>(x: Tensor<D>, mask: &Mask) -> Tensor<D> {
     let width = dims[D - 1];
     let rows: usize = dims[..D - 1].iter().product();
     let factors = factors(mask, 0..rows as u64, width, dims, &x.device().inner());
+    let factors = like(factors, &x);
     x * factors
 }
 
@@ -67,10 +70,13 @@ fn factors<const D: usize>(
 /// # Shapes
 /// `x`: `[rows, d]`; `weight`, `bias`: `[d]`; result: `[rows, d]`.
 pub fn layer_norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    let dtype = x.dtype();
+    let x = full(x);
     let centred = x.clone() - x.mean_dim(1);
     let variance = centred.clone().powi_scalar(2).mean_dim(1);
     let normed = centred / (variance + epsilon).sqrt();
-    normed * weight.unsqueeze() + bias.unsqueeze()
+    let normed = normed * full(weight).unsqueeze() + full(bias).unsqueeze();
+    in_type(normed, dtype)
 }
 
 /// What [`Linear::forward`](crate::Linear::forward) computes.
@@ -78,6 +84,7 @@ pub fn layer_norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64
 /// # Shapes
 /// `x`: `[rows, in]`; `weight`: `[in, out]`; `bias`: `[out]`; result: `[rows, out]`.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let (weight, bias) = (like(weight, &x), like(bias, &x));
     x.matmul(weight) + bias.unsqueeze()
 }
 
@@ -102,9 +109,10 @@ pub fn adamw(
 /// What [`Narrow::forward`](crate::Narrow::forward) computes.
 pub fn narrow(network: Narrow<'_>, x: Tensor<2>) -> Tensor<2> {
     let (down_bias, up_bias) = network.biases.unzip();
-    let mut inner = x.matmul(network.down);
+    let [down, up] = [network.down, network.up].map(|matrix| like(matrix, &x));
+    let mut inner = x.clone().matmul(down);
     if let Some(bias) = down_bias {
-        inner = inner + bias.unsqueeze();
+        inner = inner + like(bias, &x).unsqueeze();
     }
     if network.relu {
         inner = relu(inner);
@@ -112,12 +120,12 @@ pub fn narrow(network: Narrow<'_>, x: Tensor<2>) -> Tensor<2> {
     if network.scale != 1.0 {
         inner = inner * network.scale;
     }
-    let mut output = inner.matmul(network.up);
+    let mut output = inner.matmul(up);
     if let Some(bias) = up_bias {
-        output = output + (bias * network.scale).unsqueeze();
+        output = output + like(bias * network.scale, &x).unsqueeze();
     }
     match network.gate {
-        Some((gate, packing)) => output * packing.spread(gate),
+        Some((gate, packing)) => output * like(packing.spread(gate), &x),
         None => output,
     }
 }
@@ -127,6 +135,7 @@ pub fn narrow(network: Narrow<'_>, x: Tensor<2>) -> Tensor<2> {
 /// # Shapes
 /// `weight`: `[d, columns]`; `bias`: `[columns]`; result: `[sequences, columns]`.
 pub fn gate(x: Hidden, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
-    let scores = x.values.matmul(weight) + bias.unsqueeze();
+    let weight = like(weight, &x.values);
+    let scores = full(x.values.matmul(weight)) + full(bias).unsqueeze();
     x.packing.mean(sigmoid(scores))
 }
