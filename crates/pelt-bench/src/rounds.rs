@@ -9,8 +9,8 @@ use pelt_hooks::{EncoderHooks, Hidden, Packing, Pass, load, values};
 use pelt_methods::Adapter;
 use pelt_ops::{PARTS, parts, workers};
 use pelt_train::{
-    AdamW, AdamWConfig, Batch, Examples, PeftModel, TrainError, batch_gradients, clipping_scale,
-    gradient_norm,
+    AdamW, AdamWConfig, Batch, Examples, Objective, PeftModel, TrainError, batch_gradients,
+    clipping_scale, gradient_norm,
 };
 
 use crate::error::at_least_one;
@@ -118,7 +118,7 @@ fn rounds(
             Dropout::Off => Pass::evaluate(),
         };
         let started = Instant::now();
-        let found = batch_gradients(&model, batch.clone(), 1.0, pass, 1.0)?;
+        let found = batch_gradients(&model, batch.clone(), &Objective::default(), pass)?;
         wait(setup.device);
         let forward = found.forward.as_secs_f64() / at_once(setup) as f64;
         let backward = started.elapsed().as_secs_f64() - forward;

@@ -35,6 +35,9 @@ pub struct OptimiserArgs {
     /// Dropout of the encoder and of a task head, instead of the model's own.
     #[arg(long, value_name = "P")]
     pub dropout: Option<f64>,
+    /// Run every layer once more for its backward pass, which takes less memory and more time.
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
     /// Precision of hidden states and of the encoder's frozen weights; what is trained stays in f32.
     #[arg(long, value_enum, default_value_t = PrecisionChoice::F32)]
     pub precision: PrecisionChoice,
@@ -89,6 +92,7 @@ impl OptimiserArgs {
             patience: self.patience,
             checkpoint_every: self.checkpoint_every,
             precision: self.precision.precision(),
+            gradient_checkpointing: self.gradient_checkpointing,
             ..TrainConfig::default()
         };
         config.validate()?;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Scene, labelled};
+use common::{SMALL_UNION, Scene, labelled};
 
 #[test]
 fn what_is_compiled_in_is_listed_and_what_is_not_is_named() {
@@ -66,4 +66,40 @@ fn a_run_says_on_what_and_in_which_steps_it_was_trained() {
     let results = answer.json();
     assert_eq!(results["effective_batch_size"], 8);
     assert_eq!(results["device"], "flex");
+}
+
+#[test]
+fn checkpointing_changes_nothing_and_half_precision_little() {
+    let scene = Scene::new();
+    scene.write("train.tsv", labelled(20, 1));
+    let losses = |options: &str| -> Vec<f64> {
+        let command = format!(
+            "train --model bert --train-file train.tsv {SMALL_UNION} --epochs 2 --batch-size 8 --max-length 32 --force --out run {options}"
+        );
+        scene.succeeds(&command);
+        let lines = scene.read("run/metrics.jsonl");
+        let lines = String::from_utf8(lines).unwrap();
+        let steps = lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        steps.filter_map(|step| step["loss"].as_f64()).collect()
+    };
+    let plain = losses("");
+    assert_eq!(plain.len(), 6);
+    for (options, near) in [
+        ("--gradient-checkpointing", 1e-4),
+        ("--precision bf16", 0.05),
+        ("--precision f16 --gradient-checkpointing", 0.02),
+    ] {
+        let found = losses(options);
+        assert_eq!(found.len(), plain.len());
+        for (found, plain) in found.iter().zip(&plain) {
+            assert!(
+                (found - plain).abs() < near,
+                "{options}: {found}, not {plain}"
+            );
+        }
+    }
+    let record = scene.read_json("run/run.json");
+    assert_eq!(record["config"]["train"]["precision"], "f16", "{record}");
 }

@@ -15,6 +15,7 @@ pub struct Pass {
     seed: Option<u64>,
     sites: Cell<u64>,
     scratch: RefCell<HashMap<ParamId, Tensor<2>>>,
+    shared_keys: RefCell<HashMap<ParamId, Option<u64>>>,
     gates: Option<RefCell<HashMap<ParamId, Tensor<2>>>>,
     skipped: Vec<usize>,
 }
@@ -26,6 +27,7 @@ impl Pass {
             seed: None,
             sites: Cell::new(0),
             scratch: RefCell::default(),
+            shared_keys: RefCell::default(),
             gates: None,
             skipped: Vec::new(),
         }
@@ -75,15 +77,44 @@ impl Pass {
 
     /// The key for the next dropout site, or `None` where dropout is off.
     pub fn dropout_key(&self) -> Option<u64> {
-        let seed = self.seed?;
         let site = self.sites.get() + 1;
         self.sites.set(site);
-        Some(mix(seed ^ mix(site)))
+        self.key(site)
+    }
+
+    fn key(&self, site: u64) -> Option<u64> {
+        self.seed.map(|seed| mix(seed ^ mix(site)))
     }
 
     /// Passes over the next dropout sites, whose results are known: the sites behind them keep their keys.
     pub fn pass_over(&self, sites: u64) {
         self.sites.set(self.sites.get() + sites);
+    }
+
+    /// The key of a dropout site that several layers share, of which `owner` is a parameter.
+    pub fn shared_dropout_key(&self, owner: ParamId) -> Option<u64> {
+        let mut keys = self.shared_keys.borrow_mut();
+        // Numbers from the far end, so that the sites in between keep theirs.
+        let site = u64::MAX - keys.len() as u64;
+        *keys.entry(owner).or_insert_with(|| self.key(site))
+    }
+
+    /// How many dropout sites have drawn a key.
+    pub fn sites(&self) -> u64 {
+        self.sites.get()
+    }
+
+    /// A pass for computing a part of the same once more, that begins where so many sites had drawn a key: they draw the
+    /// same keys again. Values that layers share are computed again.
+    pub fn again_from(&self, sites: u64) -> Self {
+        Self {
+            seed: self.seed,
+            sites: Cell::new(sites),
+            scratch: RefCell::default(),
+            shared_keys: self.shared_keys.clone(),
+            gates: None,
+            skipped: self.skipped.clone(),
+        }
     }
 
     /// A value that a method needs in several layers and computes once a pass, stored under one of its parameters.
@@ -122,5 +153,20 @@ mod tests {
         let pass = Pass::train(1);
         pass.pass_over(1);
         assert_eq!(pass.dropout_key(), draw(1)[1]);
+    }
+
+    #[test]
+    fn a_part_that_is_computed_again_draws_the_same_keys() {
+        let pass = Pass::train(1);
+        let owner = ParamId::new();
+        let keys = || (pass.dropout_key(), pass.shared_dropout_key(owner));
+        let (first, shared) = keys();
+        let start = pass.sites();
+        let (second, same) = keys();
+        assert_eq!(same, shared);
+        assert_ne!(first, second);
+        let again = pass.again_from(start);
+        assert_eq!(again.dropout_key(), second);
+        assert_eq!(again.shared_dropout_key(owner), shared);
     }
 }

@@ -11,7 +11,7 @@ use pelt_hooks::{Pass, Sequence, load, values};
 use pelt_methods::{Adapter, AdapterConfig};
 use pelt_ops::PARTS;
 use pelt_train::{
-    AdamW, AdamWConfig, Batch, Examples, LinearSchedule, PeftModel, batch_gradients,
+    AdamW, AdamWConfig, Batch, Examples, LinearSchedule, Objective, PeftModel, batch_gradients,
     clipping_scale, gradient_norm,
 };
 
@@ -39,7 +39,7 @@ pub fn train(fixtures: &Path, device: &Device) -> Result<Vec<f64>> {
     let mut losses = Vec::new();
     for step in 0..STEPS {
         let pass = || Pass::train(step as u64);
-        let found = batch_gradients(&model, batch.clone(), 1.0, pass, 1.0)?;
+        let found = batch_gradients(&model, batch.clone(), &Objective::default(), pass)?;
         losses.push(found.loss);
         let scale = clipping_scale(gradient_norm(&found.gradients), 1.0);
         let rate = schedule.rate(step);

@@ -53,9 +53,10 @@ impl Prefix {
 
     /// The table after dropout. It is the same for all layers and computed once a pass, so all layers see one mask.
     fn table(&self, pass: &Pass) -> Tensor<2> {
-        pass.once(self.table.id(), || {
+        let id = self.table.id();
+        pass.once(id, || {
             let table = self.table.forward(self.prefix_length);
-            dropout(table, self.dropout, pass.dropout_key(), 0)
+            dropout(table, self.dropout, pass.shared_dropout_key(id), 0)
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use pelt_data::Label;
+use pelt_encoder::RowsRead;
 use pelt_hooks::{PackedBatch, Sequence};
 use pelt_ops::parts;
 
@@ -102,6 +103,14 @@ impl Batch {
             rows: rows.to_vec(),
             packed: PackedBatch::new(&sequences),
             labels: Labels::Tokens(places, tokens),
+        }
+    }
+
+    /// Which rows of the last layer its loss depends on.
+    pub(crate) fn rows_read(&self) -> RowsRead {
+        match &self.labels {
+            Labels::Classes(_) | Labels::Scores(_) => RowsRead::First,
+            Labels::Spans(_) | Labels::Tokens(..) => RowsRead::All,
         }
     }
 

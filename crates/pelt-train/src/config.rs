@@ -64,6 +64,10 @@ pub struct TrainConfig {
     /// Precision of hidden states and of the encoder's weights, where they are not trained. In `f16` losses are scaled.
     #[serde(skip_serializing_if = "is_f32")]
     pub precision: Precision,
+    /// Whether layers are run once more for their backward pass, which takes more time and less memory: see
+    /// [`Objective::checkpointing`](crate::Objective::checkpointing).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
     /// Whether layers are trained without the method.
     pub adapter_drop: AdapterDrop,
     /// Whether what the layers below the first one that the method changes give is computed once for every row, without
@@ -88,6 +92,7 @@ impl Default for TrainConfig {
             patience: None,
             checkpoint_every: None,
             precision: Precision::F32,
+            gradient_checkpointing: false,
             adapter_drop: AdapterDrop::Off,
             cache_activations: false,
         }

@@ -6,6 +6,7 @@
 mod activations;
 mod adamw;
 mod batch;
+mod checkpointing;
 mod config;
 mod error;
 mod evaluate;
@@ -30,7 +31,7 @@ pub use evaluate::{
     Development, Examples, TrainingRows, evaluate, predict, predict_observing, score_outputs,
 };
 pub use gates::GateMeans;
-pub use gradients::{BatchGradients, batch_gradients};
+pub use gradients::{BatchGradients, Objective, batch_gradients};
 pub use masked::{MaskedTexts, evaluate_masked};
 pub use model::PeftModel;
 pub use observer::{EvaluationReport, NoObserver, Observer, StepReport};

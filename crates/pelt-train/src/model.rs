@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use pelt_encoder::{Encoder, Head, HeadKind, Precision, PromptLabels, RowsRead, SpanLayout};
-use pelt_hooks::{Method, NamedParam, PackedBatch, Pass, ProjectionSite};
+use pelt_hooks::{Hidden, Method, NamedParam, PackedBatch, Pass, ProjectionSite};
 
 use crate::TrainError;
 
@@ -119,7 +119,13 @@ impl<M: Method> PeftModel<M> {
     /// # Errors
     /// If the encoder cannot run the batch, or has no pooler and the head needs one; or the head gives spans or tokens.
     pub fn forward(&self, batch: &PackedBatch, pass: &Pass) -> Result<Tensor<2>, TrainError> {
-        let encoder = self.encoder();
+        let rows = RowsRead::First;
+        let first = self.encoder().forward(batch, &self.method, rows, pass)?;
+        self.logits(first, pass)
+    }
+
+    /// Logits from the first row of every sequence, `[sequences, d]`.
+    pub(crate) fn logits(&self, first: Hidden, pass: &Pass) -> Result<Tensor<2>, TrainError> {
         let kind = self.head.config().kind;
         if kind.is_span() || kind.is_masked_lm() {
             return Err(TrainError::WrongHead {
@@ -127,9 +133,9 @@ impl<M: Method> PeftModel<M> {
                 found: if kind.is_span() { "spans" } else { "tokens" },
             });
         }
-        let first = encoder.forward(batch, &self.method, RowsRead::First, pass)?;
-        let input = match self.head.config().kind {
-            HeadKind::BertPooled => encoder
+        let input = match kind {
+            HeadKind::BertPooled => self
+                .encoder()
                 .pool(&first, &self.method, pass)
                 .ok_or(TrainError::NoPooler)?,
             _ => first,
@@ -146,15 +152,24 @@ impl<M: Method> PeftModel<M> {
         batch: &PackedBatch,
         pass: &Pass,
     ) -> Result<(Tensor<2>, SpanLayout), TrainError> {
+        let rows = RowsRead::All;
+        let hidden = self.encoder().forward(batch, &self.method, rows, pass)?;
+        self.span_logits(hidden, batch, pass)
+    }
+
+    /// The same from all rows.
+    pub(crate) fn span_logits(
+        &self,
+        hidden: Hidden,
+        batch: &PackedBatch,
+        pass: &Pass,
+    ) -> Result<(Tensor<2>, SpanLayout), TrainError> {
         let Some(labels) = self.head.config().kind.prompt_labels() else {
             return Err(TrainError::WrongHead {
                 expected: "spans",
                 found: "something else",
             });
         };
-        let hidden = self
-            .encoder()
-            .forward(batch, &self.method, RowsRead::All, pass)?;
         let layout = SpanLayout::new(&batch.packing, self.method.prompt().as_ref(), labels);
         Ok((self.head.forward(hidden, pass), layout))
     }
@@ -175,9 +190,18 @@ impl<M: Method> PeftModel<M> {
         tokens: &[usize],
         pass: &Pass,
     ) -> Result<Tensor<2>, TrainError> {
-        let hidden = self
-            .encoder()
-            .forward(batch, &self.method, RowsRead::All, pass)?;
+        let rows = RowsRead::All;
+        let hidden = self.encoder().forward(batch, &self.method, rows, pass)?;
+        self.token_logits(hidden, batch, tokens)
+    }
+
+    /// The same from all rows.
+    pub(crate) fn token_logits(
+        &self,
+        hidden: Hidden,
+        batch: &PackedBatch,
+        tokens: &[usize],
+    ) -> Result<Tensor<2>, TrainError> {
         let prompt = self.method.prompt();
         let layout = SpanLayout::new(&batch.packing, prompt.as_ref(), PromptLabels::Shifted);
         let rows = layout.text_rows();

@@ -12,7 +12,7 @@ use crate::activations::Activations;
 use crate::adamw::{clipping_scale, gradient_norm};
 use crate::batch::Batch;
 use crate::evaluate::evaluate;
-use crate::gradients::{add, batch_gradients};
+use crate::gradients::{Objective, add, batch_gradients};
 use crate::loss_scale::LossScale;
 use crate::masked::evaluate_masked;
 use crate::prefetch::{StepData, prefetched};
@@ -246,8 +246,12 @@ impl Trainer<'_> {
             let seed = pass_seed(self.config.seed, place.step, index);
             let pass = || Pass::train(seed).skipping(0..dropped);
             // The penalty counts once a step, and is no part of the loss that is reported.
-            let penalty = if index == 0 { loss_scale } else { 0.0 };
-            let found = batch_gradients(&model, batch, share * loss_scale, pass, penalty)?;
+            let objective = Objective {
+                share: share * loss_scale,
+                penalty: if index == 0 { loss_scale } else { 0.0 },
+                checkpointing: self.config.gradient_checkpointing,
+            };
+            let found = batch_gradients(&model, batch, &objective, pass)?;
             place.check("the loss", found.loss, first_batch + index)?;
             loss += found.loss * share;
             add(&mut total, found.gradients);

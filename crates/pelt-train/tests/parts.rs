@@ -11,7 +11,7 @@ use pelt_encoder::{Checkpoint, HeadConfig, HeadKind};
 use pelt_hooks::{Pass, Sequence};
 use pelt_methods::{Adapter, AdapterConfig};
 use pelt_testkit::fixture;
-use pelt_train::{Batch, BatchGradients, Examples, PeftModel, batch_gradients};
+use pelt_train::{Batch, BatchGradients, Examples, Objective, PeftModel, batch_gradients};
 
 /// Dropout in the encoder, the head and every part of the method.
 fn model() -> PeftModel<Adapter> {
@@ -52,7 +52,7 @@ fn examples() -> Examples {
 fn run(model: &PeftModel<Adapter>, parts: usize, pass: fn() -> Pass) -> BatchGradients {
     let batch = Batch::in_parts(&examples(), &[0, 1, 2], parts, &Device::flex());
     assert_eq!(batch.len(), parts);
-    batch_gradients(model, batch, 1.0, pass, 1.0).unwrap()
+    batch_gradients(model, batch, &Objective::default(), pass).unwrap()
 }
 
 #[test]

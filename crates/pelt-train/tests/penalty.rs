@@ -13,7 +13,8 @@ use pelt_methods::{Fusion, Level, load_fusion};
 use pelt_metrics::Metric;
 use pelt_testkit::fixture;
 use pelt_train::{
-    Batch, Examples, NoObserver, PeftModel, TrainConfig, Trainer, TrainingRows, batch_gradients,
+    Batch, Examples, NoObserver, Objective, PeftModel, TrainConfig, Trainer, TrainingRows,
+    batch_gradients,
 };
 
 const CASE: &str = "cases/adapters/bert_cls_fuse_seq_bn";
@@ -94,10 +95,14 @@ fn a_penalty_takes_part_in_every_step() {
 fn it_counts_once_however_many_parts_a_batch_is_cut_into() {
     let (model, examples) = (model(true), examples());
     let rows: Vec<usize> = (0..8).collect();
+    let half = Objective {
+        share: 0.5,
+        ..Objective::default()
+    };
     let of_parts = |parts| {
         let batch = Batch::in_parts(&examples, &rows, parts, &Device::flex());
         assert_eq!(batch.len(), parts);
-        batch_gradients(&model, batch, 0.5, Pass::evaluate, 1.0).unwrap()
+        batch_gradients(&model, batch, &half, Pass::evaluate).unwrap()
     };
     let whole = of_parts(1);
     for parts in [2, 3, 8] {

@@ -13,8 +13,8 @@ use pelt_methods::{Adapter, AdapterConfig, presets};
 use pelt_metrics::Metric;
 use pelt_testkit::fixture;
 use pelt_train::{
-    Batch, BatchGradients, Examples, NoObserver, PeftModel, TrainConfig, Trainer, TrainingRows,
-    batch_gradients, predict,
+    Batch, BatchGradients, Examples, NoObserver, Objective, PeftModel, TrainConfig, Trainer,
+    TrainingRows, batch_gradients, predict,
 };
 
 fn model(method: &str) -> PeftModel<Adapter> {
@@ -61,7 +61,7 @@ fn examples() -> Examples {
 
 fn run(model: &PeftModel<Adapter>) -> BatchGradients {
     let batch = Batch::in_parts(&examples(), &[0, 1, 2, 3, 4, 5], 2, &Device::flex());
-    batch_gradients(model, batch, 1.0, || Pass::train(3), 1.0).unwrap()
+    batch_gradients(model, batch, &Objective::default(), || Pass::train(3)).unwrap()
 }
 
 fn host(tensor: burn::tensor::Tensor<1>) -> Vec<f64> {

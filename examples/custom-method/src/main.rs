@@ -19,7 +19,8 @@ use pelt_hooks::{
     Sublayer, SublayerSite, SublayerStates, constant, load, values,
 };
 use pelt_train::{
-    AdamW, AdamWConfig, Batch, Examples, PeftModel, batch_gradients, clipping_scale, gradient_norm,
+    AdamW, AdamWConfig, Batch, Examples, Objective, PeftModel, batch_gradients, clipping_scale,
+    gradient_norm,
 };
 
 /// A vector for every layer.
@@ -117,7 +118,7 @@ fn train(folder: &Path, steps: usize) -> Result<Vec<f64>> {
     for step in 0..steps {
         let batch = Batch::in_parts(&examples, &rows, 2, &device);
         let pass = || Pass::train(step as u64);
-        let found = batch_gradients(&model, batch, 1.0, pass, 1.0)?;
+        let found = batch_gradients(&model, batch, &Objective::default(), pass)?;
         let scale = clipping_scale(gradient_norm(&found.gradients), 1.0);
         let updated = optimizer.step(&params, values(&model), found.gradients, scale, 2e-2);
         model = load(model, updated);

@@ -27,8 +27,25 @@ impl Encoder {
         rows: RowsRead,
         pass: &Pass,
     ) -> Result<Hidden, EncoderError> {
-        let (hidden, done) = match &batch.leading {
-            None => (self.leading(batch, hooks, 0, pass)?, 0),
+        let (hidden, done) = self.start(batch, hooks, pass)?;
+        Ok(self.layers(hidden, done..self.layers.len(), hooks, rows, pass))
+    }
+
+    /// What the first layer that has to be run reads, and its number: the embeddings' output, or what the batch brings.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn start<H: EncoderHooks>(
+        &self,
+        batch: &PackedBatch,
+        hooks: &H,
+        pass: &Pass,
+    ) -> Result<(Hidden, usize), EncoderError> {
+        match &batch.leading {
+            None => Ok((self.leading(batch, hooks, 0, pass)?, 0)),
             Some(states) => {
                 assert!(states.layers <= self.layers_left_alone(hooks));
                 assert_eq!(states.values.dims()[0], batch.packing.tokens());
@@ -39,10 +56,9 @@ impl Encoder {
                     values: self.precision.of(states.values.clone()),
                     packing: batch.packing.clone(),
                 };
-                (hidden, states.layers)
+                Ok((hidden, states.layers))
             }
-        };
-        Ok(self.run(hidden, done..self.layers.len(), hooks, rows, pass))
+        }
     }
 
     /// What the embeddings and the first `layers` layers give, prompt rows included.
@@ -72,7 +88,7 @@ impl Encoder {
         let hidden = self
             .embeddings
             .forward(batch, hooks, &self.config, self.precision, pass);
-        Ok(self.run(hidden, 0..layers, hooks, RowsRead::All, pass))
+        Ok(self.layers(hidden, 0..layers, hooks, RowsRead::All, pass))
     }
 
     /// How many leading layers give the same with these hooks as without: none with a prompt or moved positions. The last
@@ -87,7 +103,14 @@ impl Encoder {
             .count()
     }
 
-    fn run<H: EncoderHooks>(
+    /// What some layers make of hidden states. `rows` says which rows of the encoder's last layer are read.
+    ///
+    /// # Shapes
+    /// `[tokens, d]` to `[tokens, d]`, or to `[sequences, d]` behind the last layer with [`RowsRead::First`].
+    ///
+    /// # Panics
+    /// If the encoder has no such layers.
+    pub fn layers<H: EncoderHooks>(
         &self,
         mut hidden: Hidden,
         layers: Range<usize>,
