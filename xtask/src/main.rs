@@ -4,6 +4,7 @@
 // This program talks to a person at a terminal; printing is its purpose.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod backend;
 mod bench;
 mod cargo;
 mod demo;

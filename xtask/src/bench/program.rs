@@ -1,11 +1,13 @@
 //! The two programs that measure, and the line that each of them prints.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::backend::Backend;
 use crate::cargo;
 
 /// Name of our side in what is printed.
@@ -51,6 +53,7 @@ impl Report {
 pub struct Program {
     path: PathBuf,
     first: Vec<String>,
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl Program {
@@ -60,7 +63,15 @@ impl Program {
         Self {
             path: target.join("release").join(name),
             first: vec!["speed".to_string()],
+            variables: Vec::new(),
         }
+    }
+
+    /// The same on a device.
+    pub fn on(mut self, device: &str, backend: &Backend) -> Self {
+        self.first.extend(["--device".into(), device.into()]);
+        self.variables.clone_from(&backend.variables);
+        self
     }
 
     /// The Python script, run by an interpreter that must have its packages.
@@ -69,6 +80,7 @@ impl Program {
         let python = Self {
             path: interpreter.to_path_buf(),
             first: vec![script.display().to_string()],
+            variables: Vec::new(),
         };
         python.versions().with_context(|| {
             format!(
@@ -112,6 +124,7 @@ impl Program {
         let output = Command::new(&self.path)
             .args(&self.first)
             .args(arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("cannot start {}", self.path.display()))?;

@@ -1,7 +1,6 @@
 //! `cargo xtask parity`: recorded reference runs, repeated on other devices.
 
 mod drivers;
-mod libtorch;
 mod report;
 
 use std::path::PathBuf;
@@ -9,9 +8,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::backend::Backend;
 use crate::bench::machine::Machine;
 use crate::cargo;
-use crate::demo::default_cache;
 use drivers::SoftwareDriver;
 use report::{Line, Outcome, Report, lines};
 
@@ -113,44 +112,19 @@ impl Target {
         }
     }
 
-    /// The cargo feature that compiles the device's backend in; unknown names are left to the program.
-    fn feature(&self) -> &str {
-        let backend = self.device.split(':').next().unwrap_or_default();
-        match backend {
-            "tch-cpu" | "tch-cuda" => "tch",
-            "wgpu" | "vulkan" | "cuda" | "metal" => backend,
-            _ => "flex",
-        }
-    }
-
     /// Builds the program and runs it.
     fn compare(&self, arguments: &Arguments) -> Result<Outcome> {
         if self.device.contains("cuda") && !drivers::has_nvidia_gpu() {
             bail!("there is no NVIDIA GPU (`nvidia-smi` does not run)");
         }
-        if self.feature() == "metal" && !cfg!(target_os = "macos") {
+        if self.device.starts_with("metal") && !cfg!(target_os = "macos") {
             bail!("Metal is on Apple's systems only");
         }
-        let mut variables = Vec::new();
-        if self.feature() == "tch" {
-            let cache = match &arguments.cache {
-                Some(folder) => folder.clone(),
-                None => default_cache()?,
-            };
-            variables.extend(libtorch::install(&cache)?);
-        }
+        let mut backend = Backend::of(&self.device, arguments.cache.as_deref())?;
         if let Some(driver) = self.driver {
-            variables.extend(driver.install()?);
+            backend.variables.extend(driver.install()?);
         }
-        let build = [
-            "build",
-            "--release",
-            "-p",
-            "pelt-parity",
-            "--features",
-            self.feature(),
-        ];
-        cargo::run_with(&build, &variables)?;
+        backend.build("pelt-parity")?;
         let target = cargo::metadata()?.target_directory.into_std_path_buf();
         let program = target
             .join("release")
@@ -159,7 +133,7 @@ impl Target {
         let output = Command::new(&program)
             .args(["--json", "--device", &self.device, "--fixtures"])
             .arg(&fixtures)
-            .envs(variables)
+            .envs(backend.variables)
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
             .output()

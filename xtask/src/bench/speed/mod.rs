@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::backend::Backend;
 use crate::bench::machine::Machine;
 use crate::bench::model;
 use crate::bench::program::{OURS, PYTHON, Program};
@@ -68,6 +69,9 @@ pub struct Arguments {
     /// Run whole epochs.
     #[arg(long)]
     full_epochs: bool,
+    /// Device of our side; what it needs is compiled in.
+    #[arg(long, default_value = "flex", value_name = "NAME")]
+    device: String,
     /// Threads of both sides [default: one per core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -111,8 +115,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     // Before the build, which is a load of its own.
     let machine = Machine::here();
     println!("building pelt-bench (the first build takes some minutes)");
-    cargo::run(&["build", "--release", "--package", "pelt-bench"])?;
-    let ours = Program::pelt_bench(&target);
+    let backend = Backend::of(&arguments.device, None)?;
+    backend.build("pelt-bench")?;
+    let ours = Program::pelt_bench(&target).on(&arguments.device, &backend);
 
     let settings = settings(arguments, &model, data.as_deref(), &ours)?;
     machine.warn_if_busy();
