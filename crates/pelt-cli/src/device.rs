@@ -27,3 +27,36 @@ pub fn name() -> &'static str {
 fn chosen() -> &'static (String, Device) {
     CHOSEN.get().expect("a device is chosen first")
 }
+
+/// Whether a backend's message says that it found no memory.
+pub fn is_out_of_memory(message: &str) -> bool {
+    let message = message.to_lowercase();
+    // LibTorch, CubeCL's error types, and Vulkan.
+    let signs = [
+        "out of memory",
+        "outofmemory",
+        "buffertoobig",
+        "not enough memory",
+        "out of device memory",
+        "allocate buffer of size",
+    ];
+    signs.iter().any(|sign| message.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_backends_say_without_memory_is_known() {
+        for message in [
+            "Internal torch error: CUDA out of memory. Tried to allocate 2.00 GiB",
+            "An error happened: OutOfMemory { size: 12 }",
+            "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes",
+            "BufferTooBig { size: 4294967296 }",
+        ] {
+            assert!(is_out_of_memory(message), "{message}");
+        }
+        assert!(!is_out_of_memory("index 4 is out of bounds"));
+    }
+}

@@ -59,9 +59,17 @@ fn main() {
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            let text = text.unwrap_or("no message");
+            if device::is_out_of_memory(text) {
+                eprintln!(
+                    "error: the device {} has no memory left; --gradient-checkpointing, --precision bf16 or a smaller --batch-size \
+                     (with --gradient-accumulation) need less",
+                    device::name()
+                );
+                std::process::exit(EXIT_USER);
+            }
             eprintln!(
-                "error: pelt failed in a way it should not ({}); please report this with the command",
-                text.unwrap_or("no message")
+                "error: pelt failed in a way it should not ({text}); please report this with the command"
             );
             std::process::exit(EXIT_INTERNAL);
         }

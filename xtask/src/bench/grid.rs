@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::model;
+use crate::backend::Backend;
 use crate::cargo;
 
 /// What is handed on.
@@ -32,22 +33,32 @@ fn has(arguments: &[String], option: &str) -> bool {
         .any(|argument| argument == option || argument.starts_with(&with_value))
 }
 
+/// The value of an option, beside it or behind it.
+fn value<'a>(arguments: &'a [String], option: &str) -> Option<&'a str> {
+    let place = arguments.iter().position(|argument| argument == option);
+    let behind = place.and_then(|place| arguments.get(place + 1));
+    let beside = || {
+        let start = format!("{option}=");
+        arguments
+            .iter()
+            .find_map(|argument| argument.strip_prefix(&start))
+    };
+    behind.map(String::as_str).or_else(beside)
+}
+
 /// Builds both programs and runs a subcommand.
 pub fn call(subcommand: &str, arguments: &[String]) -> Result<()> {
     let target = cargo::metadata()?.target_directory.into_std_path_buf();
-    cargo::run(&[
-        "build",
-        "--release",
-        "--package",
-        "pelt-cli",
-        "--package",
-        "pelt-grid",
-    ])?;
+    let device = value(arguments, "--device").unwrap_or("flex");
+    let backend = Backend::of(device, None)?;
+    backend.build("pelt-cli")?;
+    cargo::run(&["build", "--release", "--package", "pelt-grid"])?;
     let name = format!("pelt-grid{}", std::env::consts::EXE_SUFFIX);
     let program = target.join("release").join(name);
     let status = Command::new(&program)
         .arg(subcommand)
         .args(arguments)
+        .envs(backend.variables)
         .status()
         .with_context(|| format!("cannot start {}", program.display()))?;
     match status.success() {
@@ -65,5 +76,8 @@ mod tests {
         let words = ["--suite=smoke", "--jobs", "2"].map(String::from);
         assert!(has(&words, "--suite") && has(&words, "--jobs"));
         assert!(!has(&words, "--model") && !has(&words, "--suit"));
+        assert_eq!(value(&words, "--suite"), Some("smoke"));
+        assert_eq!(value(&words, "--jobs"), Some("2"));
+        assert_eq!(value(&words, "--model"), None);
     }
 }
