@@ -18,7 +18,7 @@ use pelt_train::{
 const STEPS: usize = 30;
 const ROWS: usize = 12;
 const LABELS: usize = 3;
-const RATE: f64 = 1e-3;
+const RATE: f64 = 5e-3;
 
 /// The losses of a run of UniPELT + PromptTuning: new values, dropout, clipping and the schedule as in `pelt train`.
 ///
