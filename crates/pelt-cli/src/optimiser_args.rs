@@ -38,9 +38,9 @@ pub struct OptimiserArgs {
     /// Run every layer once more for its backward pass, which takes less memory and more time.
     #[arg(long)]
     pub gradient_checkpointing: bool,
-    /// Precision of hidden states and of the encoder's frozen weights; what is trained stays in f32.
-    #[arg(long, value_enum, default_value_t = PrecisionChoice::F32)]
-    pub precision: PrecisionChoice,
+    /// Precision of hidden states and of the encoder's frozen weights, f32, bf16 or f16; what is trained stays in f32.
+    #[arg(long, default_value_t = Precision::F32, value_name = "NAME")]
+    pub precision: Precision,
     /// Seed of everything random.
     #[arg(long, default_value_t = 42, value_name = "N")]
     pub seed: u64,
@@ -53,23 +53,6 @@ pub struct OptimiserArgs {
     /// Save a checkpoint every STEPS steps instead of every epoch.
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<usize>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum PrecisionChoice {
-    F32,
-    Bf16,
-    F16,
-}
-
-impl PrecisionChoice {
-    fn precision(self) -> Precision {
-        match self {
-            Self::F32 => Precision::F32,
-            Self::Bf16 => Precision::Bf16,
-            Self::F16 => Precision::F16,
-        }
-    }
 }
 
 impl OptimiserArgs {
@@ -91,7 +74,7 @@ impl OptimiserArgs {
                 .map_or(EvaluateEvery::Epoch, EvaluateEvery::Steps),
             patience: self.patience,
             checkpoint_every: self.checkpoint_every,
-            precision: self.precision.precision(),
+            precision: self.precision,
             gradient_checkpointing: self.gradient_checkpointing,
             ..TrainConfig::default()
         };

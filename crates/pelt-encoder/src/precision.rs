@@ -1,6 +1,7 @@
 //! The precision of an encoder's hidden states and frozen weights.
 
 use std::fmt;
+use std::str::FromStr;
 
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,16 @@ impl Precision {
             Self::Bf16 => FloatDType::BF16,
             Self::F16 => FloatDType::F16,
         }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let all = [Self::F32, Self::Bf16, Self::F16];
+        let found = all.into_iter().find(|one| one.to_string() == name);
+        found.ok_or_else(|| "expected f32, bf16 or f16".to_string())
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Packing {
 struct Inner {
     /// Start of every sequence, and the total as last entry.
     offsets: Vec<usize>,
+    /// Rows behind the last sequence that belong to none.
+    padding: usize,
     before: Before,
     mean: OnceLock<Tensor<2>>,
     spread: OnceLock<Tensor<2>>,
@@ -46,6 +48,7 @@ impl Packing {
         Self {
             inner: Arc::new(Inner {
                 offsets,
+                padding: 0,
                 before,
                 mean: OnceLock::new(),
                 spread: OnceLock::new(),
@@ -61,6 +64,25 @@ impl Packing {
     /// Number of rows of all sequences together.
     pub fn tokens(&self) -> usize {
         self.inner.offsets[self.sequences()]
+    }
+
+    /// Number of rows of a tensor in this packing: those of all sequences, and the [`padded`](Self::padded) ones.
+    pub fn all_rows(&self) -> usize {
+        self.tokens() + self.inner.padding
+    }
+
+    /// The packing with so many more rows behind the last sequence. They belong to no sequence, and nothing reads them: they
+    /// are there for devices that are faster with few different shapes.
+    pub fn padded(&self, rows: usize) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                offsets: self.inner.offsets.clone(),
+                padding: rows,
+                before: self.inner.before,
+                mean: OnceLock::new(),
+                spread: OnceLock::new(),
+            }),
+        }
     }
 
     /// Start of every sequence, with the number of tokens as last entry: `sequences + 1` numbers.
@@ -135,7 +157,7 @@ impl Packing {
     /// The mean of every sequence's rows.
     ///
     /// # Shapes
-    /// `[tokens, width]` to `[sequences, width]`.
+    /// `[all rows, width]` to `[sequences, width]`.
     pub fn mean(&self, rows: Tensor<2>) -> Tensor<2> {
         let matrix = self
             .inner
@@ -147,7 +169,7 @@ impl Packing {
     /// Repeats a value per sequence for each of its rows.
     ///
     /// # Shapes
-    /// `[sequences, width]` to `[tokens, width]`.
+    /// `[sequences, width]` to `[all rows, width]`; padded rows get zeros.
     pub fn spread(&self, per_sequence: Tensor<2>) -> Tensor<2> {
         let matrix = self.inner.spread.get_or_init(|| {
             self.matrix(&per_sequence.device().inner(), |_| 1.0)
@@ -156,22 +178,22 @@ impl Packing {
         matrix.clone().matmul(per_sequence)
     }
 
-    /// `[sequences, tokens]` with `weight(length)` where the row belongs to the sequence.
+    /// `[sequences, all rows]` with `weight(length)` where the row belongs to the sequence.
     fn matrix(&self, device: &Device, weight: impl Fn(usize) -> f32) -> Tensor<2> {
-        let (sequences, tokens) = (self.sequences(), self.tokens());
-        let mut values = vec![0.0_f32; sequences * tokens];
+        let (sequences, all) = (self.sequences(), self.all_rows());
+        let mut values = vec![0.0_f32; sequences * all];
         for sequence in 0..sequences {
             let rows = self.rows(sequence);
             let weight = weight(rows.len());
-            values[sequence * tokens..][rows].fill(weight);
+            values[sequence * all..][rows].fill(weight);
         }
-        Tensor::from_data(TensorData::new(values, [sequences, tokens]), device)
+        Tensor::from_data(TensorData::new(values, [sequences, all]), device)
     }
 }
 
 impl PartialEq for Packing {
     fn eq(&self, other: &Self) -> bool {
-        self.inner.offsets == other.inner.offsets
+        self.inner.offsets == other.inner.offsets && self.inner.padding == other.inner.padding
     }
 }
 
@@ -187,6 +209,20 @@ mod tests {
         assert_eq!(packing.first_rows(), [0, 3, 4]);
         assert_eq!(packing.lengthened(2).offsets(), [0, 5, 8, 12]);
         assert_eq!(packing.longest(), 3);
+    }
+
+    #[test]
+    fn padded_rows_belong_to_no_sequence() {
+        let packing = Packing::new([2, 1]).padded(2);
+        assert_eq!((packing.tokens(), packing.all_rows()), (3, 5));
+        let device = Device::flex();
+        let rows = Tensor::<2>::from_data([[1.0], [3.0], [5.0], [7.0], [9.0]], &device);
+        let mean: Vec<f32> = packing.mean(rows).into_data().iter().collect();
+        assert_eq!(mean, [2.0, 5.0]);
+        let values = Tensor::<2>::from_data([[4.0], [6.0]], &device);
+        let spread: Vec<f32> = packing.spread(values).into_data().iter().collect();
+        assert_eq!(spread, [4.0, 4.0, 6.0, 0.0, 0.0]);
+        assert_eq!(packing.one_row_each().all_rows(), 2);
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub fn attention(
     let [query_rows, width] = query.dims();
     let [key_rows, _] = key.dims();
     let sequences = layout.keys.sequences();
-    assert_eq!(query_rows, layout.queries.tokens(), "query rows");
-    assert_eq!(key_rows, layout.keys.tokens(), "key rows");
+    assert_eq!(query_rows, layout.queries.all_rows(), "query rows");
+    assert_eq!(key_rows, layout.keys.all_rows(), "key rows");
     assert_eq!(value.dims(), key.dims(), "shape of the values");
     assert_eq!(key.dims()[1], width, "width of the keys");
     assert_eq!(width % layout.heads, 0, "heads must divide the width");

@@ -34,6 +34,6 @@ pub use loss::{cross_entropy, mean_squared_error};
 pub use memory::keep_freed_memory;
 pub use narrow::Narrow;
 pub use norm::LayerNorm;
-pub use parts::{PARTS, parts, side_by_side, workers};
+pub use parts::{PARTS, parts, side_by_side, tunes_for_shapes, workers};
 pub use precision::{full, like};
 pub use sum::add;

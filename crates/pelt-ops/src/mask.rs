@@ -10,17 +10,20 @@ pub(crate) struct Mask {
     /// The number of the first row.
     first: u64,
     /// `p` in units of 2^-24.
-    threshold: u32,
+    pub(crate) threshold: u32,
     /// `1 / (1 - p)`.
-    scale: f32,
+    pub(crate) scale: f32,
 }
 
 /// The part of the hash that a row's entries share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaskRow {
-    first: u32,
-    second: u32,
+    pub(crate) first: u32,
+    pub(crate) second: u32,
 }
+
+/// The multipliers of the hash, which is also computed on devices.
+pub(crate) const MULTIPLIERS: [u32; 3] = [0x9E37_79B9, 0x7FEB_352D, 0x846C_A68B];
 
 impl Mask {
     /// The mask of rows that are numbered from `first` on; `None` where nothing is dropped.
@@ -54,11 +57,12 @@ impl Mask {
     /// 32-bit operations only, so that a loop over columns compiles to vector instructions.
     #[inline(always)]
     pub(crate) fn factor(&self, row: MaskRow, column: u32) -> f32 {
-        let mut hash = column.wrapping_mul(0x9E37_79B9).wrapping_add(row.first);
+        let [first, second, third] = MULTIPLIERS;
+        let mut hash = column.wrapping_mul(first).wrapping_add(row.first);
         hash ^= hash >> 16;
-        hash = hash.wrapping_mul(0x7FEB_352D);
+        hash = hash.wrapping_mul(second);
         hash ^= row.second ^ (hash >> 15);
-        hash = hash.wrapping_mul(0x846C_A68B);
+        hash = hash.wrapping_mul(third);
         hash ^= hash >> 16;
         let kept = (hash >> 8) as i32 >= self.threshold as i32;
         if kept { self.scale } else { 0.0 }

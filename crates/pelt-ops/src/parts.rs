@@ -35,6 +35,26 @@ fn runs_kernels(device: &Device) -> bool {
     }
 }
 
+/// Whether a device is the processor, in which case nothing has to be carried to it.
+pub(crate) fn is_processor(device: &Device) -> bool {
+    runs_kernels(device) || backend(device) == "LibTorch(Cpu)"
+}
+
+/// Whether a device's kernels are compiled and chosen by the shapes that they meet, so that few shapes are better than many.
+pub fn tunes_for_shapes(device: &Device) -> bool {
+    is_cubecl(device)
+}
+
+/// Whether a device computes with CubeCL.
+pub(crate) fn is_cubecl(device: &Device) -> bool {
+    backend(device).starts_with("Cube(")
+}
+
+/// Backend and device; no other question is answered by all backends, compiled in or not.
+fn backend(device: &Device) -> String {
+    format!("{:?}", device.clone().inner().as_dispatch())
+}
+
 /// What `work` makes of every part, in the order of the parts. With the kernels of this crate parts run at the same time,
 /// each on one thread, or on its share of them where there are more threads than parts.
 pub fn side_by_side<I: Send, O: Send>(parts: Vec<I>, work: impl Fn(I) -> O + Sync) -> Vec<O> {

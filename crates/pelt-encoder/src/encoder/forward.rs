@@ -2,11 +2,16 @@
 
 use std::ops::Range;
 
+use burn::tensor::Tensor;
 use pelt_hooks::{EncoderHooks, Hidden, NoHooks, PackedBatch, Pass};
+use pelt_ops::tunes_for_shapes;
 
 use crate::embeddings::Embeddings;
 use crate::layer::{Layer, LayerContext};
 use crate::{Encoder, EncoderConfig, EncoderError, RowsRead};
+
+/// Where shapes should be few, the rows of a batch are a multiple of this.
+const ROWS_STEP: usize = 64;
 
 impl Encoder {
     /// The last hidden states of a batch. Where the batch brings what leading layers give, these layers are not run, and
@@ -45,7 +50,7 @@ impl Encoder {
         pass: &Pass,
     ) -> Result<(Hidden, usize), EncoderError> {
         match &batch.leading {
-            None => Ok((self.leading(batch, hooks, 0, pass)?, 0)),
+            None => Ok((self.rounded(self.leading(batch, hooks, 0, pass)?), 0)),
             Some(states) => {
                 assert!(states.layers <= self.layers_left_alone(hooks));
                 assert_eq!(states.values.dims()[0], batch.packing.tokens());
@@ -56,8 +61,24 @@ impl Encoder {
                     values: self.precision.of(states.values.clone()),
                     packing: batch.packing.clone(),
                 };
-                Ok((hidden, states.layers))
+                Ok((self.rounded(hidden), states.layers))
             }
+        }
+    }
+
+    /// Where kernels are tuned for shapes, hidden states with rows of zeros behind the last sequence, so that batches have few
+    /// different numbers of rows. [`layers`](Self::layers) drops them behind the last layer.
+    fn rounded(&self, hidden: Hidden) -> Hidden {
+        let [rows, width] = hidden.values.dims();
+        let padding = rows.next_multiple_of(ROWS_STEP) - rows;
+        let device = hidden.values.device().inner();
+        if padding == 0 || !tunes_for_shapes(&device) {
+            return hidden;
+        }
+        let zeros = Tensor::zeros([padding, width], (&device, hidden.values.dtype()));
+        Hidden {
+            values: Tensor::cat(vec![hidden.values, zeros], 0),
+            packing: hidden.packing.padded(padding),
         }
     }
 
@@ -136,7 +157,14 @@ impl Encoder {
                 ),
             };
         }
-        hidden
+        let (tokens, all) = (hidden.packing.tokens(), hidden.packing.all_rows());
+        if layers.end < self.layers.len() || tokens == all {
+            return hidden;
+        }
+        Hidden {
+            values: hidden.values.narrow(0, 0, tokens),
+            packing: hidden.packing.padded(0),
+        }
     }
 }
 
@@ -232,5 +260,30 @@ mod tests {
             bits(hidden.unwrap())
         });
         assert_ne!(with, without);
+    }
+
+    #[test]
+    fn rows_behind_the_last_sequence_change_nothing() {
+        let encoder = encoder("models/bert/base", 0.2);
+        let train = || Pass::train(7);
+        for rows in [RowsRead::All, RowsRead::First] {
+            let [expected, found] = [0, 5].map(|padding| {
+                pelt_ops::generic::force(|| {
+                    let pass = train();
+                    let (mut hidden, _) = encoder.start(&batch(), &NoHooks, &pass).unwrap();
+                    if padding > 0 {
+                        let rest = hidden.values.clone().narrow(0, 0, padding) * 9.0;
+                        hidden.values = Tensor::cat(vec![hidden.values, rest], 0);
+                        hidden.packing = hidden.packing.padded(padding);
+                    }
+                    let layers = encoder.shape().layers;
+                    encoder.layers(hidden, 0..layers, &NoHooks, rows, &pass)
+                })
+            });
+            assert_eq!(found.packing, expected.packing, "{rows:?}");
+            assert_eq!(found.values.dims(), expected.values.dims(), "{rows:?}");
+            let difference = (found.values - expected.values).abs().max();
+            assert!(difference.into_scalar::<f32>() < 1e-5, "{rows:?}");
+        }
     }
 }

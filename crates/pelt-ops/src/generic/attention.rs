@@ -3,9 +3,10 @@
 use burn::tensor::{Device, Int, Tensor, TensorData, activation::softmax};
 use pelt_hooks::{KeyValue, Packing};
 
-use super::factors;
+use super::dropout::masked;
 use crate::AttentionLayout;
 use crate::attention::{mask, mask_row};
+use crate::parts::tunes_for_shapes;
 use crate::precision::{full, like};
 
 /// What [`attention`](crate::attention) computes, over sequences padded to the longest.
@@ -23,14 +24,17 @@ pub fn attention(
     let head_width = width / layout.heads;
     let sequences = layout.keys.sequences();
 
-    let padded_queries = Padded::new(&layout.queries);
-    let padded_keys = Padded::new(&layout.keys);
+    let prefix_rows: usize = prefixes.iter().map(|prefix| prefix.key.dims()[0]).sum();
+    let step = match tunes_for_shapes(&query.device()) {
+        true => SHAPE_STEP,
+        false => 1,
+    };
+    let padded_queries = Padded::new(&layout.queries, 0, step);
+    let padded_keys = Padded::new(&layout.keys, prefix_rows, step);
     let query = padded_queries.split_heads(query, layout.heads);
     let mut keys = vec![];
     let mut values = vec![];
-    let mut prefix_length = 0;
     for prefix in prefixes {
-        prefix_length += prefix.key.dims()[0];
         let rows = |rows, gate| like(expand(rows, gate, sequences, layout.heads), &key);
         keys.push(rows(prefix.key, prefix.key_gate));
         values.push(rows(prefix.value, prefix.value_gate));
@@ -42,17 +46,15 @@ pub fn attention(
 
     let scores = query.matmul(keys.swap_dims(2, 3));
     let mut scores = full(scores) / (head_width as f64).sqrt();
-    if let Some(mask) = padded_keys.mask(prefix_length, &scores.device().inner()) {
+    if let Some(mask) = padded_keys.mask(prefix_rows, &scores.device().inner()) {
         scores = scores + mask;
     }
     let mut weights = softmax(scores, 3);
     if let Some(mask) = mask(layout) {
-        let [sequences, heads, queries, columns] = weights.dims();
+        let [sequences, heads, queries, _] = weights.dims();
         let rows = (0..sequences * heads)
             .flat_map(|head| (0..queries).map(move |query| mask_row(head) + query as u64));
-        let device = weights.device().inner();
-        let dims = weights.dims();
-        weights = weights * factors(&mask, rows, columns, dims, &device);
+        weights = masked(weights, &mask, rows);
     }
     let weights = like(weights, &values);
     padded_queries.join_heads(weights.matmul(values))
@@ -70,24 +72,36 @@ fn expand(rows: Tensor<2>, gate: Option<Tensor<2>>, sequences: usize, heads: usi
     }
 }
 
+/// Where shapes should be few, padded lengths are multiples of this.
+const SHAPE_STEP: usize = 16;
+
 /// The padded view that attention alone needs.
 struct Padded<'a> {
     packing: &'a Packing,
+    /// Rows of every sequence, padding included.
     longest: usize,
     full: bool,
 }
 
 impl<'a> Padded<'a> {
-    fn new(packing: &'a Packing) -> Self {
+    /// Sequences of equal length need no padding; others are padded so that with the rows in front of each there is a
+    /// multiple of `step`.
+    fn new(packing: &'a Packing, in_front: usize, step: usize) -> Self {
         let longest = packing.longest();
+        let full = longest * packing.sequences() == packing.all_rows();
+        // A single row is a pooled one and stays so.
+        let longest = match full || longest == 1 {
+            true => longest,
+            false => (in_front + longest).next_multiple_of(step) - in_front,
+        };
         Self {
             packing,
             longest,
-            full: longest * packing.sequences() == packing.tokens(),
+            full,
         }
     }
 
-    /// `[tokens, d]` to `[sequences, heads, longest, d_head]`; rows past a sequence's end repeat its last row.
+    /// `[all rows, d]` to `[sequences, heads, longest, d_head]`; rows past a sequence's end repeat its last row.
     fn split_heads(&self, rows: Tensor<2>, heads: usize) -> Tensor<4> {
         let [_, width] = rows.dims();
         let rows = match self.full {
@@ -105,7 +119,7 @@ impl<'a> Padded<'a> {
             .swap_dims(1, 2)
     }
 
-    /// The inverse: `[sequences, heads, longest, d_head]` to `[tokens, d]`.
+    /// The inverse: `[sequences, heads, longest, d_head]` to `[all rows, d]`; padded rows get those of some sequence.
     fn join_heads(&self, padded: Tensor<4>) -> Tensor<2> {
         let [sequences, heads, longest, head_width] = padded.dims();
         let rows = padded
@@ -121,6 +135,8 @@ impl<'a> Padded<'a> {
             .flat_map(|(sequence, length)| {
                 (0..length).map(move |row| (sequence * longest + row) as i64)
             });
+        let padding = self.packing.all_rows() - self.packing.tokens();
+        let index = index.chain(std::iter::repeat_n(0, padding));
         let device = rows.device().inner();
         rows.select(0, int_tensor(index.collect(), &device))
     }
@@ -143,4 +159,22 @@ impl<'a> Padded<'a> {
 fn int_tensor(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     let count = values.len();
     Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_rounded_together_with_the_rows_in_front() {
+        let longest = |lengths: &[usize], in_front, step| {
+            let packing = Packing::new(lengths.iter().copied());
+            Padded::new(&packing, in_front, step).longest
+        };
+        assert_eq!(longest(&[3, 5], 0, 1), 5);
+        assert_eq!(longest(&[3, 5], 4, 16), 12);
+        assert_eq!(longest(&[3, 20], 4, 16), 28);
+        assert_eq!(longest(&[20, 20], 4, 16), 20);
+        assert_eq!(longest(&[1, 1], 0, 16), 1);
+    }
 }

@@ -3,15 +3,18 @@
 //! Where a backend has kernels they are tested against these.
 
 mod attention;
+mod dropout;
 
 use std::cell::Cell;
+use std::f64::consts::FRAC_1_SQRT_2;
 
 pub use attention::attention;
+use burn::tensor::Tensor;
 use burn::tensor::activation::{relu, sigmoid};
-use burn::tensor::{Device, Tensor, TensorData};
+pub(crate) use dropout::dropout;
 use pelt_hooks::Hidden;
 
-use crate::mask::Mask;
+use crate::parts::is_cubecl;
 use crate::precision::{full, in_type, like};
 use crate::{AdamWStep, Narrow};
 
@@ -36,33 +39,17 @@ pub(crate) fn is_forced() -> bool {
 /// What [`gelu`](crate::gelu) computes.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let dtype = x.dtype();
-    in_type(burn::tensor::activation::gelu(full(x)), dtype)
+    let exact = match is_cubecl(&x.device()) {
+        // The backward pass of burn's own is that of the tanh approximation there.
+        true => gelu_of_erf(full(x)),
+        false => burn::tensor::activation::gelu(full(x)),
+    };
+    in_type(exact, dtype)
 }
 
-/// What [`dropout`](crate::dropout) computes; the mask is made on the host.
-pub(crate) fn dropout<const D: usize>(x: Tensor<D>, mask: &Mask) -> Tensor<D> {
-    let dims = x.dims();
-    let width = dims[D - 1];
-    let rows: usize = dims[..D - 1].iter().product();
-    let factors = factors(mask, 0..rows as u64, width, dims, &x.device().inner());
-    let factors = like(factors, &x);
-    x * factors
-}
-
-/// What the mask multiplies these rows of `width` entries by.
-fn factors<const D: usize>(
-    mask: &Mask,
-    rows: impl Iterator<Item = u64>,
-    width: usize,
-    dims: [usize; D],
-    device: &Device,
-) -> Tensor<D> {
-    let mut factors = Vec::with_capacity(dims.iter().product());
-    for row in rows {
-        let row = mask.row(row);
-        factors.extend((0..width as u32).map(|column| mask.factor(row, column)));
-    }
-    Tensor::from_data(TensorData::new(factors, dims), device)
+fn gelu_of_erf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let part = (x.clone() * FRAC_1_SQRT_2).erf() + 1.0;
+    x * part * 0.5
 }
 
 /// What [`LayerNorm::forward`](crate::LayerNorm::forward) computes.
@@ -138,4 +125,25 @@ pub fn gate(x: Hidden, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     let weight = like(weight, &x.values);
     let scores = full(x.values.matmul(weight)) + full(bias).unsqueeze();
     x.packing.mean(sigmoid(scores))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn gelu_of_primitives_has_the_exact_value_and_derivative() {
+        let device = Device::flex().autodiff();
+        let points = [-4.0, -1.3, -0.2, 0.0, 0.7, 1.0, 3.5];
+        let x = Tensor::<1>::from_data(points, &device).require_grad();
+        let y = gelu_of_erf(x.clone());
+        let gradient = x.grad(&y.clone().sum().backward()).unwrap();
+        let expected = crate::gelu(x.clone());
+        let exact = x.grad(&expected.clone().sum().backward()).unwrap();
+        let difference =
+            |left: Tensor<1>, right: Tensor<1>| -> f32 { (left - right).abs().max().into_scalar() };
+        assert!(difference(y.inner(), expected.inner()) < 1e-6);
+        assert!(difference(gradient, exact) < 1e-6);
+    }
 }
