@@ -7,6 +7,7 @@ runs both sides in turn. Exit code 3: there is no counterpart of the method.
     python speed.py versions
     python speed.py step  --model DIR --method lora-qv --batch 32 --length 64 --rounds 10
     python speed.py epoch --model DIR --method unipelt-prompt --task mrpc --data DIR --steps 40 --padding dynamic
+    python speed.py ceiling --precision bf16 --device cuda:0
     python speed.py infer --model DIR --method unipelt-prompt --task mrpc --data DIR
 
 Needs torch 2.9.0, transformers 4.57.6, adapters 1.3.0, peft 0.21.2 and pyarrow.
@@ -114,6 +115,31 @@ def trained(model):
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+def wait(arguments):
+    """Until the device has done what it was asked for."""
+    if arguments.device != "cpu":
+        import torch
+
+        torch.cuda.synchronize(arguments.device)
+
+
+def half(arguments):
+    """What users of half precision write around the forward pass; weights stay in float32."""
+    import torch
+
+    kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[arguments.precision]
+    return torch.autocast(torch.device(arguments.device).type, dtype=kind, enabled=arguments.precision != "f32")
+
+
+def device_memory_mib(arguments):
+    """The most that PyTorch held on the device, or None on the processor."""
+    if arguments.device == "cpu":
+        return None
+    import torch
+
+    return torch.cuda.max_memory_reserved(arguments.device) // 2**20
+
+
 def count(parameters):
     return sum(parameter.numel() for parameter in parameters)
 
@@ -135,7 +161,7 @@ def step(arguments):
     """Equal padded work: random tokens, every sequence of the same length."""
     import torch
 
-    model = build(arguments, 2)
+    model = build(arguments, 2).to(arguments.device)
     model.train(arguments.dropout == "on")
     shape = (arguments.batch, arguments.length)
     inputs = {
@@ -143,20 +169,23 @@ def step(arguments):
         "attention_mask": torch.ones(shape, dtype=torch.long),
         "token_type_ids": torch.zeros(shape, dtype=torch.long),
     }
-    labels = torch.arange(arguments.batch) % 2
+    inputs = {name: tensor.to(arguments.device) for name, tensor in inputs.items()}
+    labels = (torch.arange(arguments.batch) % 2).to(arguments.device)
     optimizer = optimizer_of(arguments, model)
     times = []
     for number in range(WARM_UP + arguments.rounds):
         started = time.perf_counter()
-        loss = model(**inputs, labels=labels).loss
+        with half(arguments):
+            loss = model(**inputs, labels=labels).loss
         loss.item()
         loss.backward()
         if arguments.update:
             update(model, optimizer)
+        wait(arguments)
         seconds = time.perf_counter() - started
         optimizer.zero_grad(set_to_none=True)
-        if number >= WARM_UP:
-            times.append(seconds)
+        times.append(seconds)
+    first, times = times[0], times[WARM_UP:]
     median = statistics.median(times)
     return {
         "batch": arguments.batch,
@@ -164,11 +193,44 @@ def step(arguments):
         "rounds": arguments.rounds,
         "dropout": arguments.dropout,
         "update": arguments.update,
+        "precision": arguments.precision,
         "trainable": count(trained(model)),
+        "first_ms": first * 1e3,
         "median_ms": median * 1e3,
         "fastest_ms": min(times) * 1e3,
         "sequences_per_s": arguments.batch / median,
         "tokens_per_s": arguments.batch * arguments.length / median,
+        "device_memory_mib": device_memory_mib(arguments),
+    }
+
+
+def ceiling(arguments):
+    """The products of an encoder layer's linear layers, weighed as a layer has them."""
+    import torch
+
+    kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[arguments.precision]
+    hidden, intermediate = arguments.hidden, arguments.intermediate
+    flops = best = middle = 0.0
+    for inputs, outputs, layers in [(hidden, hidden, 4), (hidden, intermediate, 1), (intermediate, hidden, 1)]:
+        left = torch.randn(arguments.tokens, inputs, device=arguments.device, dtype=kind)
+        right = torch.randn(inputs, outputs, device=arguments.device, dtype=kind)
+        times = []
+        end = time.perf_counter() + arguments.seconds
+        while len(times) < 3 + WARM_UP or time.perf_counter() < end:
+            wait(arguments)
+            started = time.perf_counter()
+            left @ right
+            wait(arguments)
+            times.append(time.perf_counter() - started)
+        times = times[WARM_UP:]
+        flops += layers * 2.0 * arguments.tokens * inputs * outputs
+        best += layers * min(times)
+        middle += layers * statistics.median(times)
+    return {
+        "tokens": arguments.tokens,
+        "precision": arguments.precision,
+        "gflops": flops / best / 1e9,
+        "median_gflops": flops / middle / 1e9,
     }
 
 
@@ -310,6 +372,9 @@ def infer(arguments):
     }
 
 
+KINDS = {"ceiling": ceiling, "step": step, "epoch": epoch, "infer": infer}
+
+
 def versions():
     import adapters
     import peft
@@ -325,26 +390,35 @@ def parse():
     parser = argparse.ArgumentParser(description="Measure one thing, and print one JSON object on one line.")
     kinds = parser.add_subparsers(dest="kind", required=True)
     kinds.add_parser("versions")
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument("--device", default="cpu", help="cpu, or one that PyTorch knows, such as cuda:0")
+    device.add_argument("--precision", choices=["f32", "bf16", "f16"], default="f32")
+    every = argparse.ArgumentParser(add_help=False)
+    every.add_argument("--seed", type=int, default=42)
+    every.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--model", required=True)
     common.add_argument("--method", default="lora-qv")
     common.add_argument("--batch", type=int, default=32)
-    common.add_argument("--seed", type=int, default=42)
     common.add_argument("--lr", type=float, default=5e-4)
-    common.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--task", required=True, choices=sorted(TEXTS))
     data.add_argument("--data", required=True)
     data.add_argument("--max-length", type=int, default=128)
     data.add_argument("--padding", choices=["dynamic", "max"], default="dynamic")
-    steps = kinds.add_parser("step", parents=[common])
+    products = kinds.add_parser("ceiling", parents=[every, device])
+    products.add_argument("--tokens", type=int, default=2048)
+    products.add_argument("--hidden", type=int, default=384)
+    products.add_argument("--intermediate", type=int, default=1536)
+    products.add_argument("--seconds", type=float, default=2.0)
+    steps = kinds.add_parser("step", parents=[every, device, common])
     steps.add_argument("--length", type=int, default=64)
     steps.add_argument("--rounds", type=int, default=10)
     steps.add_argument("--dropout", choices=["on", "off"], default="off")
     steps.add_argument("--update", action="store_true")
-    epochs = kinds.add_parser("epoch", parents=[common, data])
+    epochs = kinds.add_parser("epoch", parents=[every, common, data])
     epochs.add_argument("--steps", type=int, help="stop after this many steps of the epoch")
-    kinds.add_parser("infer", parents=[common, data])
+    kinds.add_parser("infer", parents=[every, common, data])
     return parser.parse_args()
 
 
@@ -358,10 +432,10 @@ def main():
     torch.set_num_threads(arguments.threads)
     random.seed(arguments.seed)
     torch.manual_seed(arguments.seed)
-    measured = {"step": step, "epoch": epoch, "infer": infer}[arguments.kind](arguments)
+    measured = KINDS[arguments.kind](arguments)
     report = {
         "kind": arguments.kind,
-        "method": arguments.method,
+        "method": getattr(arguments, "method", None),
         **measured,
         "threads": arguments.threads,
         "peak_memory_mib": memory_mib("VmHWM"),

@@ -28,6 +28,9 @@ logging.disable(logging.WARNING)
 
 PROMPT_LENGTH = 10
 
+# Windows that go through the model together.
+PART = 2
+
 
 def slice_rows(arguments):
     """Parquet rows in the official layout: one paragraph for each question."""
@@ -173,10 +176,14 @@ def train(arguments):
         random.shuffle(windows)
         for begin in range(0, len(windows), arguments.batch):
             chosen = windows[begin : begin + arguments.batch]
-            # adapters leaves the prompt's rows in the logits and does not move the labels past them.
-            start, end = torch.tensor([window["labels"] for window in chosen]).T + shift
-            loss = model(**batch_of(tokenizer, chosen), start_positions=start, end_positions=end).loss
-            loss.backward()
+            # Windows of like length have little padding; the gradients add up to that of the whole batch.
+            chosen.sort(key=lambda window: len(window["inputs"]["input_ids"]))
+            for place in range(0, len(chosen), PART):
+                part = chosen[place : place + PART]
+                # adapters leaves the prompt's rows in the logits and does not move the labels past them.
+                start, end = torch.tensor([window["labels"] for window in part]).T + shift
+                loss = model(**batch_of(tokenizer, part), start_positions=start, end_positions=end).loss
+                (loss * len(part) / len(chosen)).backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             schedule.step()

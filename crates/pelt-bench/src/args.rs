@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pelt_bench::{Dropout, LORA_QV};
+use pelt_bench::{Dropout, LORA_QV, Shape};
+use pelt_encoder::Precision;
 
 /// Measure one thing, and print one JSON object on one line.
 #[derive(Debug, Parser)]
@@ -43,9 +44,20 @@ pub enum Speed {
         /// Width of the feed-forward layer.
         #[arg(long, default_value_t = 1536, value_name = "N")]
         intermediate: usize,
+        /// f32, bf16 or f16.
+        #[arg(long, default_value_t = Precision::F32, value_name = "NAME")]
+        precision: Precision,
         /// Seconds for each of the three shapes.
         #[arg(long, default_value_t = 2.0, value_name = "S")]
         seconds: f64,
+    },
+    /// Write a checkpoint folder of an encoder's sizes with random weights, to measure speed without a download.
+    Shape {
+        #[arg(long, value_name = "NAME")]
+        name: Shape,
+        /// Folder to write config.json and model.safetensors to.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
     },
     /// Training steps on made-up tokens of equal length.
     Step {
@@ -110,6 +122,9 @@ pub struct ModelArguments {
     /// Change one setting of the method, e.g. lora.r=4; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+    /// Of hidden states and frozen weights: f32, bf16 or f16.
+    #[arg(long, default_value_t = Precision::F32, value_name = "NAME")]
+    pub precision: Precision,
     /// Rows of a batch.
     #[arg(long, default_value_t = 32, value_name = "N")]
     pub batch: usize,

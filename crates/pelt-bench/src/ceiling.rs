@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Distribution, Tensor};
+use pelt_encoder::Precision;
 use serde::Serialize;
 
 use crate::error::at_least_one;
+use crate::model::supported;
 use crate::rounds::wait;
 use crate::statistics::{fastest, median};
 use crate::{BenchError, peak_memory_mib};
@@ -19,6 +21,8 @@ pub struct CeilingSettings {
     pub hidden: usize,
     /// Width of the feed-forward layer.
     pub intermediate: usize,
+    /// Of both matrices.
+    pub precision: Precision,
     /// Seconds to spend on each of the three shapes.
     pub seconds: f64,
 }
@@ -28,6 +32,7 @@ pub struct CeilingSettings {
 pub struct CeilingReport {
     kind: &'static str,
     tokens: usize,
+    precision: Precision,
     /// From the fastest product of each shape.
     gflops: f64,
     /// From the median product of each shape.
@@ -49,14 +54,16 @@ struct ShapeReport {
 /// a layer has them: four of `hidden x hidden`, and one each up to `intermediate` and back.
 ///
 /// # Errors
-/// A size of zero.
+/// A size of zero, or a precision that the device does not compute in.
 pub fn ceiling(settings: &CeilingSettings, device: &Device) -> Result<CeilingReport, BenchError> {
     let CeilingSettings {
         tokens,
         hidden,
         intermediate,
+        precision,
         seconds,
     } = *settings;
+    supported(precision, device)?;
     at_least_one("tokens", tokens)?;
     at_least_one("hidden", hidden)?;
     at_least_one("intermediate", intermediate)?;
@@ -72,7 +79,7 @@ pub fn ceiling(settings: &CeilingSettings, device: &Device) -> Result<CeilingRep
         (hidden, intermediate, 1.0),
         (intermediate, hidden, 1.0),
     ] {
-        let times = multiply([tokens, inputs, outputs], time, device);
+        let times = multiply([tokens, inputs, outputs], precision, time, device);
         let product = 2.0 * (tokens * inputs * outputs) as f64;
         let (best, middle) = (fastest(&times), median(&times));
         flops += count * product;
@@ -89,6 +96,7 @@ pub fn ceiling(settings: &CeilingSettings, device: &Device) -> Result<CeilingRep
     Ok(CeilingReport {
         kind: "ceiling",
         tokens,
+        precision,
         gflops: flops / best_seconds / 1e9,
         median_gflops: flops / median_seconds / 1e9,
         shapes,
@@ -97,8 +105,14 @@ pub fn ceiling(settings: &CeilingSettings, device: &Device) -> Result<CeilingRep
 }
 
 /// Seconds of every product that fits into `time`, at least three; the first ones warm up and are not counted.
-fn multiply([m, k, n]: [usize; 3], time: Duration, device: &Device) -> Vec<f64> {
-    let random = |shape| Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), device);
+fn multiply(
+    [m, k, n]: [usize; 3],
+    precision: Precision,
+    time: Duration,
+    device: &Device,
+) -> Vec<f64> {
+    let normal = Distribution::Normal(0.0, 1.0);
+    let random = |shape| precision.of(Tensor::<2>::random(shape, normal, device));
     let (left, right) = (random([m, k]), random([k, n]));
     for _ in 0..3 {
         drop(left.clone().matmul(right.clone()));
@@ -126,6 +140,7 @@ mod tests {
             tokens: 8,
             hidden: 4,
             intermediate: 16,
+            precision: Precision::F32,
             seconds: 0.0,
         };
         let report = ceiling(&settings, &Device::flex()).unwrap();

@@ -85,6 +85,7 @@ pub fn epoch(
         seed: setup.seed,
         max_length: data.max_length,
         evaluate_every: EvaluateEvery::Epoch,
+        precision: setup.precision,
         ..TrainConfig::default()
     };
     let folder = tempfile::tempdir().map_err(BenchError::Temporary)?;

@@ -1,8 +1,9 @@
 //! Errors of measurements.
 
 use pelt_data::DataError;
-use pelt_encoder::EncoderError;
+use pelt_encoder::{EncoderError, Precision};
 use pelt_methods::MethodError;
+use pelt_tensors::TensorError;
 use pelt_train::TrainError;
 
 /// Why a measurement could not be made.
@@ -17,6 +18,9 @@ pub enum BenchError {
     /// The method is unknown or does not fit the model.
     #[error(transparent)]
     Method(#[from] MethodError),
+    /// A checkpoint could not be written.
+    #[error(transparent)]
+    Tensors(#[from] TensorError),
     /// Training or evaluation failed.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -30,6 +34,9 @@ pub enum BenchError {
         /// What was given.
         found: String,
     },
+    /// The device lacks a precision.
+    #[error("the device does not compute in {0}")]
+    NotThere(Precision),
     /// The rows of a task cannot be used.
     #[error("{0}")]
     Rows(String),

@@ -18,6 +18,7 @@ mod profile;
 mod rounds;
 mod rows;
 mod scaling;
+mod shape;
 mod statistics;
 mod step;
 
@@ -32,4 +33,5 @@ pub use model::Setup;
 pub use profile::{ProfileReport, profile};
 pub use rows::TaskData;
 pub use scaling::{ScalingReport, scaling};
+pub use shape::{Shape, write_shape};
 pub use step::{Dropout, StepReport, StepSettings, step};

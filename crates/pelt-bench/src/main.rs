@@ -14,12 +14,15 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::Parser;
 use pelt_bench::{
-    CeilingSettings, EpochSettings, MethodChoice, Setup, StepSettings, TaskData, ceiling, epoch,
-    infer, method_names, scaling, step,
+    BenchError, CeilingSettings, EpochSettings, MethodChoice, Setup, StepSettings, TaskData,
+    ceiling, epoch, infer, method_names, scaling, step, write_shape,
 };
 use serde_json::{Value, json, to_value};
 
 use args::{Arguments, Bench, DataArguments, ModelArguments, Speed};
+
+/// The exit code that says: this cannot be measured here.
+const NOT_THERE: u8 = 3;
 
 fn main() -> ExitCode {
     // As `pelt` does; without it the ceiling of the products would be one of the allocator.
@@ -31,7 +34,10 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(BenchError::NotThere(_)) => ExitCode::from(NOT_THERE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -64,15 +70,21 @@ fn measure(kind: Speed, device: &Device) -> Result<Value> {
             tokens,
             hidden,
             intermediate,
+            precision,
             seconds,
         } => {
             let settings = CeilingSettings {
                 tokens,
                 hidden,
                 intermediate,
+                precision,
                 seconds,
             };
             to_value(ceiling(&settings, device)?)?
+        }
+        Speed::Shape { name, out } => {
+            write_shape(name, &out)?;
+            json!({"kind": "shape", "name": name, "out": out})
         }
         Speed::Step {
             model,
@@ -159,6 +171,7 @@ fn with_setup(
         method: &method,
         batch: model.batch,
         seed: model.seed,
+        precision: model.precision,
         device,
     })
 }

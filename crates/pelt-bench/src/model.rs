@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use pelt_data::Tokenizer;
-use pelt_encoder::{Architecture, Checkpoint, Encoder, EncoderConfig, Head, HeadConfig, HeadKind};
+use pelt_encoder::{
+    Architecture, Checkpoint, Encoder, EncoderConfig, Head, HeadConfig, HeadKind, Precision,
+};
 use pelt_methods::{Adapter, PromptConfig};
 use pelt_train::PeftModel;
 
@@ -24,6 +26,8 @@ pub struct Setup<'a> {
     pub batch: usize,
     /// Seed of initial values, row order and dropout.
     pub seed: u64,
+    /// Of hidden states and frozen weights.
+    pub precision: Precision,
     /// Where it runs, without autodiff.
     pub device: &'a Device,
 }
@@ -35,6 +39,7 @@ impl Setup<'_> {
         labels: usize,
         tokenizer: Option<&Tokenizer>,
     ) -> Result<PeftModel<Adapter>, BenchError> {
+        supported(self.precision, self.device)?;
         let checkpoint = Checkpoint::open(self.model)?;
         let encoder = Arc::new(checkpoint.encoder(self.device)?);
         let training = self.device.clone().autodiff();
@@ -45,11 +50,20 @@ impl Setup<'_> {
         let head = head_config(checkpoint.config(), labels);
         let head = Head::new(head, encoder.shape().hidden_size, &training);
         let model = PeftModel::new(encoder, adapter, head);
-        Ok(match self.method {
+        let model = match self.method {
             MethodChoice::Adapter(_) => model,
             MethodChoice::Full => model.with_tuned_encoder(|_| true),
             MethodChoice::BitFit => model.with_tuned_encoder(|name| name.ends_with(".bias")),
-        })
+        };
+        Ok(model.with_precision(self.precision))
+    }
+}
+
+/// Checks that a device computes in a precision.
+pub(crate) fn supported(precision: Precision, device: &Device) -> Result<(), BenchError> {
+    match precision.is_supported(device) {
+        true => Ok(()),
+        false => Err(BenchError::NotThere(precision)),
     }
 }
 

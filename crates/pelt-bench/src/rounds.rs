@@ -32,6 +32,8 @@ const LEARNING_RATE: f64 = 1e-4;
 pub(crate) struct Measured {
     pub work: Work,
     pub trainable: usize,
+    /// The first step of the warm-up.
+    pub first: StepTime,
     pub rounds: Vec<StepTime>,
 }
 
@@ -83,13 +85,18 @@ pub(crate) fn measure_with(
     at_least_one("length", settings.length)?;
     at_least_one("rounds", settings.rounds)?;
     let work = work(&model, setup.batch, settings.length);
+    let trainable = trainable(&model);
+    let mut rounds = rounds(model, setup, settings)?;
+    let timed = rounds.split_off(WARM_UP);
     Ok(Measured {
         work,
-        trainable: trainable(&model),
-        rounds: rounds(model, setup, settings)?,
+        trainable,
+        first: rounds[0],
+        rounds: timed,
     })
 }
 
+/// The times of all steps, those of the warm-up first.
 fn rounds(
     mut model: PeftModel<Adapter>,
     setup: &Setup<'_>,
@@ -142,13 +149,11 @@ fn rounds(
             }
             .into());
         }
-        if round >= WARM_UP {
-            times.push(StepTime {
-                forward,
-                backward,
-                update,
-            });
-        }
+        times.push(StepTime {
+            forward,
+            backward,
+            update,
+        });
     }
     Ok(times)
 }

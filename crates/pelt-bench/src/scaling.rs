@@ -197,6 +197,7 @@ fn spread(values: impl Iterator<Item = f64> + Clone) -> f64 {
 mod tests {
     use super::*;
     use crate::{Dropout, MethodChoice};
+    use pelt_encoder::Precision;
 
     #[test]
     fn attention_is_measured_alone_and_taken_out_of_the_time_per_token() {
@@ -207,6 +208,7 @@ mod tests {
             method: &method,
             batch: 1,
             seed: 1,
+            precision: Precision::F32,
             device: &Device::flex(),
         };
         let settings = StepSettings {

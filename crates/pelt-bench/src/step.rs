@@ -1,5 +1,6 @@
 //! Training steps on made-up tokens: equal work for every program, and no padding in any.
 
+use pelt_encoder::Precision;
 use serde::Serialize;
 
 use crate::rounds::{StepTime, measure};
@@ -39,7 +40,10 @@ pub struct StepReport {
     rounds: usize,
     dropout: Dropout,
     update: bool,
+    precision: Precision,
     trainable: usize,
+    /// The very first step, in which kernels are compiled and tuned where the device does that.
+    first_ms: f64,
     median_ms: f64,
     fastest_ms: f64,
     sequences_per_s: f64,
@@ -69,7 +73,9 @@ pub fn step(setup: &Setup<'_>, settings: &StepSettings) -> Result<StepReport, Be
         rounds: settings.rounds,
         dropout: settings.dropout,
         update: settings.update,
+        precision: setup.precision,
         trainable: measured.trainable,
+        first_ms: measured.first.total() * 1e3,
         median_ms: median * 1e3,
         fastest_ms: fastest * 1e3,
         sequences_per_s: setup.batch as f64 / median,
