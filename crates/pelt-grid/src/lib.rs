@@ -8,6 +8,7 @@ mod bench;
 mod cell;
 mod compare;
 mod error;
+mod gpu;
 mod lock;
 mod machine;
 mod plan;
@@ -22,7 +23,8 @@ pub use bench::{Lock, Outcome, PLAN_FILE, run_all, write_plan};
 pub use cell::{Cell, Final, chosen_rate, finals, trials};
 pub use compare::compare;
 pub use error::GridError;
-pub use machine::{Machine, available_memory_mib};
+pub use gpu::{GpuMemory, gpu_name};
+pub use machine::{Machine, available_memory_mib, cpu_name};
 pub use plan::{Budget, MethodPlan, Plan, TaskPlan};
 pub use process::Pelt;
 pub use record::{

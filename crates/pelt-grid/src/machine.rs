@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+use crate::gpu_name;
+
 /// Machine and versions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
@@ -16,6 +18,9 @@ pub struct Machine {
     pub memory_mib: u64,
     /// The device that computed, as `pelt` names it.
     pub device: String,
+    /// Name and driver of its GPU, where it is one of NVIDIA's.
+    #[serde(default)]
+    pub gpu: Option<String>,
     /// Operating system and architecture.
     pub system: String,
     /// What `pelt --version` says.
@@ -31,10 +36,11 @@ impl Machine {
     pub fn here(pelt: &Path, device: &str) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
-            cpu: cpu_name(&read("/proc/cpuinfo")).unwrap_or("unknown").into(),
+            cpu: cpu_name(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_mib: memory(&read("/proc/meminfo"), "MemTotal").unwrap_or_default(),
             device: device.into(),
+            gpu: gpu_name(device),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             pelt: output(Command::new(pelt).arg("--version")).unwrap_or_default(),
             commit: commit(pelt),
@@ -52,7 +58,12 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-fn cpu_name(info: &str) -> Option<&str> {
+/// The processor's name.
+pub fn cpu_name() -> String {
+    cpu_of(&read("/proc/cpuinfo")).unwrap_or("unknown").into()
+}
+
+fn cpu_of(info: &str) -> Option<&str> {
     let line = info.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim())
 }
@@ -91,7 +102,7 @@ mod tests {
     #[test]
     fn the_system_names_its_processor_and_its_memory() {
         let info = "processor\t: 0\nmodel name\t: A B @ 2 GHz\n";
-        assert_eq!(cpu_name(info), Some("A B @ 2 GHz"));
+        assert_eq!(cpu_of(info), Some("A B @ 2 GHz"));
         let info = "MemTotal:       2048 kB\nMemAvailable:   1024 kB\n";
         assert_eq!(memory(info, "MemAvailable"), Some(1));
         assert_eq!(memory("", "MemTotal"), None);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::lock::open_lock;
 use crate::process::Pelt;
 use crate::run_folder::{Course, Evaluated, RunFile};
-use crate::{Cell, Cost, GridError, Machine, MethodPlan, Plan, Record, TaskPlan};
+use crate::{Cell, Cost, GpuMemory, GridError, Machine, MethodPlan, Plan, Record, TaskPlan};
 
 /// What all cells of a bench share.
 #[derive(Debug, Clone)]
@@ -85,6 +85,7 @@ pub fn run_cell(
     let run = folder.join("run");
     let log = folder.join("log.txt");
     let wanted = cell.train_arguments(task, method, plan);
+    let mut gpu_memory = None;
     if !run.join("run.json").exists() {
         let mut train = setup.command("train", &wanted);
         train.extend(["--out".into(), run.display().to_string()]);
@@ -94,9 +95,10 @@ pub fn run_cell(
         let minutes = task.budget.or(&plan.budget).cell_minutes;
         let limit = minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes));
         let output = folder.join("train.json");
-        setup
-            .pelt
-            .run(&train, &output, &log, hold.share()?, limit)?;
+        let watch = GpuMemory::watch(&setup.device);
+        let trained = setup.pelt.run(&train, &output, &log, hold.share()?, limit);
+        gpu_memory = watch.stop();
+        trained?;
     }
     let found = RunFile::read(&run)?;
 
@@ -140,7 +142,8 @@ pub fn run_cell(
             tokens: course.tokens,
             tokens_per_second: course.tokens as f64 / course.step_seconds,
             peak_memory_mib: results.peak_memory_mib,
-            peak_gpu_memory_mib: None,
+            // Beside other cells the memory could be theirs.
+            peak_gpu_memory_mib: gpu_memory.filter(|_| setup.jobs == 1),
             jobs: setup.jobs,
         },
         curve: course.curve,

@@ -8,7 +8,7 @@ use crate::{Record, Scored};
 /// A column: its name and its value in a record.
 type Field = (&'static str, fn(&Record) -> String);
 
-const FIELDS: [Field; 38] = [
+const FIELDS: [Field; 39] = [
     ("task", |record| record.cell.task.clone()),
     ("method", |record| record.cell.method.clone()),
     ("learning_rate", |record| {
@@ -59,6 +59,7 @@ const FIELDS: [Field; 38] = [
     ("cores", |record| record.machine.cores.to_string()),
     ("memory_mib", |record| record.machine.memory_mib.to_string()),
     ("device", |record| record.machine.device.clone()),
+    ("gpu", |record| or_empty(&record.machine.gpu)),
     ("system", |record| record.machine.system.clone()),
     ("pelt", |record| record.machine.pelt.clone()),
     ("commit", |record| or_empty(&record.machine.commit)),

@@ -46,7 +46,12 @@ pub(crate) fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
         ),
         (
             "Device",
-            different(&|record| Some(record.machine.device.clone())),
+            different(&|record| {
+                let machine = &record.machine;
+                let gpu = machine.gpu.as_ref();
+                let gpu = gpu.map_or(String::new(), |gpu| format!(" ({gpu})"));
+                Some(format!("{}{gpu}", machine.device))
+            }),
         ),
         (
             "Version",

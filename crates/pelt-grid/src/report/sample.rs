@@ -211,6 +211,7 @@ impl Sample {
                 cores: 2,
                 memory_mib: 15_990,
                 device: "cpu".into(),
+                gpu: None,
                 system: "linux x86_64".into(),
                 pelt: "pelt 0.1.0".into(),
                 commit: Some("0123456789ab".into()),

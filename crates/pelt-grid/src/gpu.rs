@@ -1,0 +1,103 @@
+//! GPUs, as NVIDIA's driver sees them; of others nothing is known here.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Looks at a GPU's memory again and again while something runs on it.
+#[derive(Debug)]
+pub struct GpuMemory {
+    before: Option<u64>,
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Option<u64>>>,
+}
+
+impl GpuMemory {
+    /// Starts with the GPU of a device, such as `cuda:1`. On the processor, and without NVIDIA's driver, it finds nothing.
+    pub fn watch(device: &str) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let gpu = number(device);
+        let before = gpu.and_then(used);
+        let thread = gpu.filter(|_| before.is_some()).map(|gpu| {
+            let done = Arc::clone(&done);
+            std::thread::spawn(move || {
+                let mut most = None;
+                while !done.load(Ordering::Relaxed) {
+                    most = most.max(used(gpu));
+                    std::thread::sleep(PAUSE);
+                }
+                most
+            })
+        });
+        Self {
+            before,
+            done,
+            thread,
+        }
+    }
+
+    /// The most that was taken since the start by anything, in MiB.
+    pub fn stop(self) -> Option<u64> {
+        self.done.store(true, Ordering::Relaxed);
+        let most = self.thread?.join().ok()??;
+        Some(most.saturating_sub(self.before?))
+    }
+}
+
+/// The number of a device's GPU; `None` for processors.
+fn number(device: &str) -> Option<usize> {
+    let (backend, number) = device.split_once(':').unwrap_or((device, "0"));
+    match backend {
+        "flex" | "tch-cpu" | "cpu" => None,
+        _ => number.parse().ok(),
+    }
+}
+
+/// MiB in use.
+fn used(gpu: usize) -> Option<u64> {
+    let output = Command::new("nvidia-smi")
+        .args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"])
+        .args(["-i", &gpu.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+/// The name of a device's GPU and the version of its driver.
+pub fn gpu_name(device: &str) -> Option<String> {
+    let gpu = number(device)?;
+    let output = Command::new("nvidia-smi")
+        .args(["--query-gpu=name,driver_version", "--format=csv,noheader"])
+        .args(["-i", &gpu.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let (name, driver) = text.trim().split_once(", ")?;
+    Some(format!("{name}, driver {driver}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_has_the_gpu_of_its_number() {
+        assert_eq!(number("cuda:1"), Some(1));
+        assert_eq!(number("vulkan"), Some(0));
+        assert_eq!(number("tch-cpu"), None);
+        assert_eq!(number("flex"), None);
+    }
+
+    #[test]
+    fn the_processor_has_no_memory_of_a_gpu() {
+        assert_eq!(GpuMemory::watch("flex").stop(), None);
+        assert_eq!(gpu_name("flex"), None);
+    }
+}
