@@ -22,6 +22,17 @@ pub fn workspace_root() -> PathBuf {
     own.parent().map(PathBuf::from).unwrap_or(own)
 }
 
+/// A program of the workspace, as `cargo build --release` leaves it.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    Ok(target()?.join("release").join(file))
+}
+
+/// The folder of build outputs.
+pub fn target() -> Result<PathBuf> {
+    Ok(metadata()?.target_directory.into_std_path_buf())
+}
+
 /// Runs cargo in the workspace's top folder with its output shown, and fails if it does.
 pub fn run(arguments: &[&str]) -> Result<()> {
     run_with(arguments, &[])

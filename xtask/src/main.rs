@@ -1,5 +1,5 @@
-//! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
-//! `cargo xtask parity` and `cargo xtask profile`.
+//! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask check`, `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
+//! `cargo xtask parity`, `cargo xtask gpu-check` and `cargo xtask profile`.
 
 // This program talks to a person at a terminal; printing is its purpose.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -7,7 +7,10 @@
 mod backend;
 mod bench;
 mod cargo;
+mod check;
 mod demo;
+mod files;
+mod gpu;
 mod parity;
 mod test;
 mod tidy;
@@ -28,6 +31,8 @@ struct Arguments {
 enum Command {
     /// Check what the compiler cannot: layering, backend features, manifests, sources and documents.
     Tidy,
+    /// Check types with the features of every backend, alone and together; needs neither GPU nor LibTorch.
+    Check,
     /// Run all tests, and say what was skipped.
     Test(test::Arguments),
     /// Fetch a real encoder and real sentences, adapt the one to the other, and print what was learned.
@@ -36,6 +41,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Repeat recorded reference runs on other devices.
     Parity(parity::Arguments),
+    /// Repeat recorded runs and measure speed on a machine that has a GPU and no network.
+    GpuCheck(gpu::Arguments),
     /// Show how the time of a training step is spent, kernel by kernel.
     Profile(bench::profile::Arguments),
 }
@@ -43,10 +50,12 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Tidy => tidy::run(),
+        Command::Check => check::run(),
         Command::Test(arguments) => test::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Parity(arguments) => parity::run(&arguments),
+        Command::GpuCheck(arguments) => gpu::run(&arguments),
         Command::Profile(arguments) => bench::profile::run(&arguments),
     };
     match outcome {

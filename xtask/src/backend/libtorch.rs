@@ -9,21 +9,23 @@ use anyhow::{Context, Result, ensure};
 /// The version that burn's backend is made for.
 const VERSION: &str = "2.9.0";
 
-/// Installs LibTorch where it is missing, and gives the variables with which to build against it and run.
-pub fn install(cache: &Path) -> Result<Vec<(&'static str, OsString)>> {
-    let environment = cache.join(format!("torch-{VERSION}"));
+/// Installs LibTorch where it is missing, and gives the variables with which to build against it and run. A version other
+/// than the one that burn's backend is made for is linked without a check.
+pub fn install(cache: &Path, version: Option<&str>) -> Result<Vec<(&'static str, OsString)>> {
+    let version = version.unwrap_or(VERSION);
+    let environment = cache.join(format!("torch-{version}"));
     let python = environment.join("bin/python");
     // Written last, so that an installation that was broken off is done again.
     let done = environment.join("complete");
     if !done.exists() {
         println!(
-            "installing PyTorch {VERSION} in {} (about 6 GB)",
+            "installing PyTorch {version} in {} (about 6 GB)",
             environment.display()
         );
         run(Command::new("python3")
             .args(["-m", "venv", "--clear"])
             .arg(&environment))?;
-        let package = format!("torch=={VERSION}");
+        let package = format!("torch=={version}");
         run(Command::new(&python).args(["-m", "pip", "install", "-q", &package]))?;
         std::fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))?;
     }
@@ -41,12 +43,16 @@ pub fn install(cache: &Path) -> Result<Vec<(&'static str, OsString)>> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = [environment.join("bin")].into_iter();
     let path = std::env::join_paths(folders.chain(std::env::split_paths(&path)))?;
-    Ok(vec![
+    let mut variables = vec![
         ("PATH", path),
         ("VIRTUAL_ENV", environment.into()),
         ("LIBTORCH_USE_PYTORCH", "1".into()),
         ("LD_LIBRARY_PATH", library.into()),
-    ])
+    ];
+    if version != VERSION {
+        variables.push(("LIBTORCH_BYPASS_VERSION_CHECK", "1".into()));
+    }
+    Ok(variables)
 }
 
 fn run(command: &mut Command) -> Result<()> {

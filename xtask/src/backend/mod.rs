@@ -21,6 +21,11 @@ pub struct Backend {
 impl Backend {
     /// The backend of the device of this name. LibTorch is installed in the cache folder where it is needed and missing.
     pub fn of(device: &str, cache: Option<&Path>) -> Result<Self> {
+        Self::of_torch(device, cache, None)
+    }
+
+    /// The same with LibTorch of another version than the one that is checked.
+    pub fn of_torch(device: &str, cache: Option<&Path>, torch: Option<&str>) -> Result<Self> {
         let mut backend = Self {
             device: device.to_string(),
             variables: Vec::new(),
@@ -30,7 +35,7 @@ impl Backend {
                 Some(folder) => folder.to_path_buf(),
                 None => default_cache()?,
             };
-            backend.variables = libtorch::install(&cache)?;
+            backend.variables = libtorch::install(&cache, torch)?;
         }
         Ok(backend)
     }

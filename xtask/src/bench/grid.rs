@@ -48,13 +48,11 @@ fn value<'a>(arguments: &'a [String], option: &str) -> Option<&'a str> {
 
 /// Builds both programs and runs a subcommand.
 pub fn call(subcommand: &str, arguments: &[String]) -> Result<()> {
-    let target = cargo::metadata()?.target_directory.into_std_path_buf();
     let device = value(arguments, "--device").unwrap_or("flex");
     let backend = Backend::of(device, None)?;
     backend.build("pelt-cli")?;
     cargo::run(&["build", "--release", "--package", "pelt-grid"])?;
-    let name = format!("pelt-grid{}", std::env::consts::EXE_SUFFIX);
-    let program = target.join("release").join(name);
+    let program = cargo::program("pelt-grid")?;
     let status = Command::new(&program)
         .arg(subcommand)
         .args(arguments)

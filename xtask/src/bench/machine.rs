@@ -21,13 +21,12 @@ pub struct Machine {
 
 impl Machine {
     pub fn here() -> Self {
-        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let words: Vec<String> = std::env::args().skip(1).collect();
         Self {
-            cpu: cpu_name(&info).unwrap_or("unknown").to_string(),
+            cpu: pelt_grid::cpu_name(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             load: load(&std::fs::read_to_string("/proc/loadavg").unwrap_or_default()),
             date: date(now.as_secs() / 86_400),
@@ -50,11 +49,6 @@ impl Machine {
             "command": self.command,
         })
     }
-}
-
-fn cpu_name(info: &str) -> Option<&str> {
-    let line = info.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim())
 }
 
 fn load(averages: &str) -> Option<f64> {
@@ -105,10 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_names_its_processor_and_its_load() {
-        let info = "processor\t: 0\nmodel name\t: A B @ 2 GHz\nmodel name\t: C\n";
-        assert_eq!(cpu_name(info), Some("A B @ 2 GHz"));
-        assert_eq!(cpu_name(""), None);
+    fn the_system_names_its_load() {
         assert_eq!(load("0.25 1.00 2.00 1/100 7\n"), Some(0.25));
         assert_eq!(load(""), None);
     }

@@ -4,7 +4,7 @@ mod grid;
 pub mod machine;
 mod model;
 pub mod profile;
-mod program;
+pub mod program;
 mod speed;
 pub mod table;
 

@@ -45,7 +45,6 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let model = model::folder(arguments.model.as_deref())?;
-    let target = cargo::metadata()?.target_directory.into_std_path_buf();
     // Before the build, which is a load of its own.
     let machine = Machine::here();
     println!("building pelt-bench with the feature `profile` (the first build takes some minutes)");
@@ -73,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(threads) = arguments.threads {
         option("--threads", threads.to_string());
     }
-    let report = Program::pelt_bench(&target).measure(&words)?;
+    let report = Program::pelt_bench(cargo::program("pelt-bench")?).measure(&words)?;
     let report = report.context("pelt-bench has no profile to give")?;
     println!(
         "\n{} cores of {}, {}",

@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::backend::Backend;
 use crate::cargo;
 
 /// Name of our side in what is printed.
@@ -16,11 +15,14 @@ pub const OURS: &str = "ours";
 /// Name of the other side.
 pub const PYTHON: &str = "python";
 
-/// The exit code that says: there is no counterpart of this method.
+/// The exit code that says: there is no counterpart of this method, or the device lacks what it needs.
 const NO_COUNTERPART: i32 = 3;
 
 /// What the other side needs.
 const REQUIREMENTS: &str = "torch==2.9.0 transformers==4.57.6 adapters==1.3.0 peft==0.21.2 pyarrow";
+
+/// The other side's script, in a checkout.
+pub const SCRIPT: &str = "crates/pelt-bench/python/speed.py";
 
 /// The line that a run printed.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,34 +55,51 @@ impl Report {
 pub struct Program {
     path: PathBuf,
     first: Vec<String>,
+    /// Behind everything else.
+    last: Vec<String>,
     variables: Vec<(&'static str, OsString)>,
 }
 
 impl Program {
-    /// Our built program.
-    pub fn pelt_bench(target: &Path) -> Self {
-        let name = format!("pelt-bench{}", std::env::consts::EXE_SUFFIX);
+    /// Our program.
+    pub fn pelt_bench(path: PathBuf) -> Self {
         Self {
-            path: target.join("release").join(name),
+            path,
             first: vec!["speed".to_string()],
+            last: Vec::new(),
             variables: Vec::new(),
         }
     }
 
     /// The same on a device.
-    pub fn on(mut self, device: &str, backend: &Backend) -> Self {
-        self.first.extend(["--device".into(), device.into()]);
-        self.variables.clone_from(&backend.variables);
+    pub fn on(mut self, device: &str) -> Self {
+        self.last = vec!["--device".into(), device.into()];
         self
     }
 
-    /// The Python script, run by an interpreter that must have its packages.
+    /// The same with these environment variables.
+    pub fn with(mut self, variables: &[(&'static str, OsString)]) -> Self {
+        self.variables.extend_from_slice(variables);
+        self
+    }
+
+    /// The Python script of this checkout, run by an interpreter that must have its packages.
     pub fn python(interpreter: &Path) -> Result<Self> {
-        let script = cargo::workspace_root().join("crates/pelt-bench/python/speed.py");
+        let script = cargo::workspace_root().join(SCRIPT);
+        Self::script(interpreter, &script, &[])
+    }
+
+    /// A copy of the script elsewhere.
+    pub fn script(
+        interpreter: &Path,
+        script: &Path,
+        variables: &[(&'static str, OsString)],
+    ) -> Result<Self> {
         let python = Self {
             path: interpreter.to_path_buf(),
             first: vec![script.display().to_string()],
-            variables: Vec::new(),
+            last: Vec::new(),
+            variables: variables.to_vec(),
         };
         python.versions().with_context(|| {
             format!(
@@ -124,6 +143,7 @@ impl Program {
         let output = Command::new(&self.path)
             .args(&self.first)
             .args(arguments)
+            .args(&self.last)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .output()

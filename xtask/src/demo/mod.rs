@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
 
-    let target = cargo::metadata()?.target_directory.into_std_path_buf();
+    let target = cargo::target()?;
     let training = Training {
         model: &assets.encoder,
         train: &data.train,

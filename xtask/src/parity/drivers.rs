@@ -6,60 +6,31 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// A Vulkan driver that computes on the processor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SoftwareDriver {
-    /// Mesa's.
-    Lavapipe,
-    /// Chromium's.
-    SwiftShader,
-}
+/// Debian's packages of a Vulkan driver that computes on the processor, and of the loader.
+const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
+
+/// The file by which the loader knows the driver, where Debian puts it.
+const FILE: &str = "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json";
 
 /// The Vulkan loader reads the drivers to use from this variable.
 const DRIVER_FILES: &str = "VK_DRIVER_FILES";
 
-impl SoftwareDriver {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lavapipe => "lavapipe",
-            Self::SwiftShader => "SwiftShader",
-        }
+/// Installs Mesa's lavapipe where it is missing, and gives the variables that choose it.
+pub fn install_lavapipe() -> Result<Vec<(&'static str, OsString)>> {
+    if !Path::new(FILE).exists() {
+        let packages = PACKAGES.join(" ");
+        println!("installing {packages}");
+        let mut command = Command::new("apt-get");
+        command.args(["install", "-y", "-q", "--no-install-recommends"]);
+        let status = command.args(PACKAGES).stdin(Stdio::null()).status();
+        let status =
+            status.with_context(|| format!("it needs {packages}, and there is no apt-get"))?;
+        ensure!(
+            status.success() && Path::new(FILE).exists(),
+            "it needs {FILE} of Debian's packages {packages}, which apt-get could not install"
+        );
     }
-
-    /// Debian's packages that bring the driver and the loader.
-    fn packages(self) -> &'static [&'static str] {
-        match self {
-            Self::Lavapipe => &["mesa-vulkan-drivers", "libvulkan1"],
-            Self::SwiftShader => &["chromium", "libvulkan1"],
-        }
-    }
-
-    /// The file by which the loader knows the driver, where Debian puts it.
-    fn file(self) -> &'static str {
-        match self {
-            Self::Lavapipe => "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json",
-            Self::SwiftShader => "/usr/lib/chromium/vk_swiftshader_icd.json",
-        }
-    }
-
-    /// Installs the driver where it is missing, and gives the variables that choose it.
-    pub fn install(self) -> Result<Vec<(&'static str, OsString)>> {
-        let packages = self.packages().join(" ");
-        if !Path::new(self.file()).exists() {
-            println!("installing {packages}");
-            let mut command = Command::new("apt-get");
-            command.args(["install", "-y", "-q", "--no-install-recommends"]);
-            let status = command.args(self.packages()).stdin(Stdio::null()).status();
-            let status =
-                status.with_context(|| format!("it needs {packages}, and there is no apt-get"))?;
-            ensure!(
-                status.success() && Path::new(self.file()).exists(),
-                "it needs {} of Debian's packages {packages}, which apt-get could not install",
-                self.file()
-            );
-        }
-        Ok(vec![(DRIVER_FILES, self.file().into())])
-    }
+    Ok(vec![(DRIVER_FILES, FILE.into())])
 }
 
 /// Whether NVIDIA's driver answers.

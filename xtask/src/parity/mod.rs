@@ -1,9 +1,10 @@
 //! `cargo xtask parity`: recorded reference runs, repeated on other devices.
 
 mod drivers;
-mod report;
+pub mod report;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,7 +12,6 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::backend::Backend;
 use crate::bench::machine::Machine;
 use crate::cargo;
-use drivers::SoftwareDriver;
 use report::{Line, Outcome, Report, lines};
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub struct Arguments {
         required_unless_present = "all"
     )]
     device: Vec<String>,
-    /// Compare every backend that this machine can run: WGPU and Vulkan on software drivers, CUDA where there is a GPU.
+    /// Compare every backend that this machine can run: WGPU on a software driver, Vulkan and CUDA where there is a GPU.
     #[arg(long, conflicts_with = "device")]
     all: bool,
     /// Where LibTorch is kept [default: $PELT_CACHE, $XDG_CACHE_HOME/pelt or ~/.cache/pelt].
@@ -32,12 +32,25 @@ pub struct Arguments {
     cache: Option<PathBuf>,
 }
 
-/// A device, and what it runs on where that is not up to the machine.
-#[derive(Debug)]
+/// A device, and whether it runs on the processor by a driver that makes it one.
+#[derive(Debug, Clone)]
 struct Target {
     device: String,
-    driver: Option<SoftwareDriver>,
+    software: bool,
+    /// Whether the user asked for it by name.
+    named: bool,
 }
+
+/// One device of every backend.
+const ALL: [&str; 7] = [
+    "flex",
+    "tch-cpu",
+    "wgpu:0",
+    "vulkan:0",
+    "cuda:0",
+    "tch-cuda:0",
+    "metal:0",
+];
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let machine = Machine::here();
@@ -78,37 +91,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn targets(arguments: &Arguments) -> Vec<Target> {
-    let on_machine = |device: &str| Target {
+    let target = |device: &str| Target {
         device: device.to_string(),
-        driver: None,
+        software: arguments.all && device.starts_with("wgpu"),
+        named: !arguments.all,
     };
-    if !arguments.all {
-        return arguments
+    match arguments.all {
+        true => ALL.map(target).to_vec(),
+        false => arguments
             .device
             .iter()
-            .map(|device| on_machine(device))
-            .collect();
+            .map(|device| target(device))
+            .collect(),
     }
-    let software = |device: &str, driver| Target {
-        device: device.to_string(),
-        driver: Some(driver),
-    };
-    vec![
-        on_machine("flex"),
-        on_machine("tch-cpu"),
-        software("wgpu:0", SoftwareDriver::Lavapipe),
-        software("vulkan:0", SoftwareDriver::SwiftShader),
-        on_machine("cuda:0"),
-        on_machine("tch-cuda:0"),
-        on_machine("metal:0"),
-    ]
 }
 
 impl Target {
     fn title(&self) -> String {
-        match self.driver {
-            Some(driver) => format!("{} ({})", self.device, driver.name()),
-            None => self.device.clone(),
+        match self.software {
+            true => format!("{} (lavapipe)", self.device),
+            false => self.device.clone(),
         }
     }
 
@@ -117,32 +119,49 @@ impl Target {
         if self.device.contains("cuda") && !drivers::has_nvidia_gpu() {
             bail!("there is no NVIDIA GPU (`nvidia-smi` does not run)");
         }
+        if !self.named && self.device.starts_with("vulkan") && !drivers::has_nvidia_gpu() {
+            bail!(
+                "there is no NVIDIA GPU, and no software driver runs its matrix products rightly \
+                (docs/backends.md); name the device to try another GPU"
+            );
+        }
         if self.device.starts_with("metal") && !cfg!(target_os = "macos") {
             bail!("Metal is on Apple's systems only");
         }
         let mut backend = Backend::of(&self.device, arguments.cache.as_deref())?;
-        if let Some(driver) = self.driver {
-            backend.variables.extend(driver.install()?);
+        if self.software {
+            backend.variables.extend(drivers::install_lavapipe()?);
         }
         backend.build("pelt-parity")?;
-        let target = cargo::metadata()?.target_directory.into_std_path_buf();
-        let program = target
-            .join("release")
-            .join(format!("pelt-parity{}", std::env::consts::EXE_SUFFIX));
-        let fixtures = cargo::workspace_root().join("crates/pelt-testkit/fixtures");
-        let output = Command::new(&program)
-            .args(["--json", "--device", &self.device, "--fixtures"])
-            .arg(&fixtures)
-            .envs(backend.variables)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        match output.status.code() {
-            Some(0 | 1) => Ok(Outcome::Compared(Report::parse(&text)?)),
-            Some(2) => bail!("it cannot be used (see above)"),
-            _ => Ok(Outcome::Crashed(output.status.to_string())),
-        }
+        let program = cargo::program("pelt-parity")?;
+        repeat(&program, &self.device, &fixtures(), &backend.variables)
+    }
+}
+
+/// Where the recorded runs are.
+pub fn fixtures() -> PathBuf {
+    cargo::workspace_root().join("crates/pelt-testkit/fixtures")
+}
+
+/// Runs the program that repeats the recorded runs on a device.
+pub fn repeat(
+    program: &Path,
+    device: &str,
+    fixtures: &Path,
+    variables: &[(&'static str, OsString)],
+) -> Result<Outcome> {
+    let output = Command::new(program)
+        .args(["--json", "--device", device, "--fixtures"])
+        .arg(fixtures)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0 | 1) => Ok(Outcome::Compared(Report::parse(&text)?)),
+        Some(2) => bail!("it cannot be used (see above)"),
+        _ => Ok(Outcome::Crashed(output.status.to_string())),
     }
 }

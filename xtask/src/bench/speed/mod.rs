@@ -6,7 +6,6 @@ mod plot;
 mod render;
 mod results;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +15,7 @@ use crate::bench::machine::Machine;
 use crate::bench::model;
 use crate::bench::program::{OURS, PYTHON, Program};
 use crate::cargo;
+use crate::files::write_atomically;
 pub use acceptance::UNION;
 use plan::{Measurement, Settings};
 use results::{Results, Side};
@@ -97,10 +97,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .map(std::path::absolute)
         .transpose()?;
     let model = model::folder(arguments.model.as_deref())?;
-    let target = cargo::metadata()?.target_directory.into_std_path_buf();
     let out = match &arguments.out {
         Some(folder) => std::path::absolute(folder)?,
-        None => target.join("bench"),
+        None => cargo::target()?.join("bench"),
     };
     std::fs::create_dir_all(&out)
         .with_context(|| format!("cannot create the folder {}", out.display()))?;
@@ -117,7 +116,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     println!("building pelt-bench (the first build takes some minutes)");
     let backend = Backend::of(&arguments.device, None)?;
     backend.build("pelt-bench")?;
-    let ours = Program::pelt_bench(&target).on(&arguments.device, &backend);
+    let ours = Program::pelt_bench(cargo::program("pelt-bench")?)
+        .with(&backend.variables)
+        .on(&arguments.device);
 
     let settings = settings(arguments, &model, data.as_deref(), &ours)?;
     machine.warn_if_busy();
@@ -228,14 +229,4 @@ fn write(out: &Path, results: &Results) -> Result<()> {
         Some(report) => write_atomically(&out.join("scaling.svg"), &plot::scaling(report)?),
         None => Ok(()),
     }
-}
-
-/// Writes a file under a temporary name beside its place and renames it.
-fn write_atomically(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().context("a file without a folder")?;
-    let failed = || format!("cannot write {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
-    file.write_all(text.as_bytes()).with_context(failed)?;
-    file.persist(path).with_context(failed)?;
-    Ok(())
 }
