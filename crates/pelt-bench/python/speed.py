@@ -123,21 +123,18 @@ def wait(arguments):
         torch.cuda.synchronize(arguments.device)
 
 
+def dtype(arguments):
+    import torch
+
+    return {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[arguments.precision]
+
+
 def half(arguments):
     """What users of half precision write around the forward pass; weights stay in float32."""
     import torch
 
-    kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[arguments.precision]
-    return torch.autocast(torch.device(arguments.device).type, dtype=kind, enabled=arguments.precision != "f32")
-
-
-def device_memory_mib(arguments):
-    """The most that PyTorch held on the device, or None on the processor."""
-    if arguments.device == "cpu":
-        return None
-    import torch
-
-    return torch.cuda.max_memory_reserved(arguments.device) // 2**20
+    kind = torch.device(arguments.device).type
+    return torch.autocast(kind, dtype=dtype(arguments), enabled=arguments.precision != "f32")
 
 
 def count(parameters):
@@ -200,7 +197,6 @@ def step(arguments):
         "fastest_ms": min(times) * 1e3,
         "sequences_per_s": arguments.batch / median,
         "tokens_per_s": arguments.batch * arguments.length / median,
-        "device_memory_mib": device_memory_mib(arguments),
     }
 
 
@@ -208,7 +204,7 @@ def ceiling(arguments):
     """The products of an encoder layer's linear layers, weighed as a layer has them."""
     import torch
 
-    kind = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[arguments.precision]
+    kind = dtype(arguments)
     hidden, intermediate = arguments.hidden, arguments.intermediate
     flops = best = middle = 0.0
     for inputs, outputs, layers in [(hidden, hidden, 4), (hidden, intermediate, 1), (intermediate, hidden, 1)]:

@@ -58,28 +58,27 @@ fn number(device: &str) -> Option<usize> {
     }
 }
 
-/// MiB in use.
-fn used(gpu: usize) -> Option<u64> {
+/// What NVIDIA's driver says of a GPU; `None` where there is no such driver or GPU.
+fn query(fields: &str, gpu: usize) -> Option<String> {
     let output = Command::new("nvidia-smi")
-        .args(["--query-gpu=memory.used", "--format=csv,noheader,nounits"])
-        .args(["-i", &gpu.to_string()])
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}
-
-/// The name of a device's GPU and the version of its driver.
-pub fn gpu_name(device: &str) -> Option<String> {
-    let gpu = number(device)?;
-    let output = Command::new("nvidia-smi")
-        .args(["--query-gpu=name,driver_version", "--format=csv,noheader"])
-        .args(["-i", &gpu.to_string()])
+        .arg(format!("--query-gpu={fields}"))
+        .args(["--format=csv,noheader,nounits", "-i", &gpu.to_string()])
         .stdin(Stdio::null())
         .output()
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    let (name, driver) = text.trim().split_once(", ")?;
+    output.status.success().then(|| text.trim().to_string())
+}
+
+/// MiB in use.
+fn used(gpu: usize) -> Option<u64> {
+    query("memory.used", gpu)?.parse().ok()
+}
+
+/// The name of a device's GPU and the version of its driver.
+pub fn gpu_name(device: &str) -> Option<String> {
+    let text = query("name,driver_version", number(device)?)?;
+    let (name, driver) = text.split_once(", ")?;
     Some(format!("{name}, driver {driver}"))
 }
 

@@ -24,7 +24,7 @@ pub use cell::{Cell, Final, chosen_rate, finals, trials};
 pub use compare::compare;
 pub use error::GridError;
 pub use gpu::{GpuMemory, gpu_name};
-pub use machine::{Machine, available_memory_mib, cpu_name};
+pub use machine::{Machine, available_memory_mib, commit, cpu_name};
 pub use plan::{Budget, MethodPlan, Plan, TaskPlan};
 pub use process::Pelt;
 pub use record::{

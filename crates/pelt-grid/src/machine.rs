@@ -74,9 +74,9 @@ fn memory(info: &str, field: &str) -> Option<u64> {
     Some(kib / 1024)
 }
 
-/// The commit of the checkout that the program was built in.
-fn commit(pelt: &Path) -> Option<String> {
-    let folder = pelt.parent()?;
+/// The commit of the checkout that a file lies in, with a `+` where its sources were changed.
+pub fn commit(file: &Path) -> Option<String> {
+    let folder = file.parent()?;
     let git =
         |arguments: &[&str]| output(Command::new("git").arg("-C").arg(folder).args(arguments));
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
@@ -101,8 +101,10 @@ mod tests {
 
     #[test]
     fn the_system_names_its_processor_and_its_memory() {
-        let info = "processor\t: 0\nmodel name\t: A B @ 2 GHz\n";
+        let info =
+            "processor\t: 0\nmodel name\t: A B @ 2 GHz\n\nprocessor\t: 1\nmodel name\t: other\n";
         assert_eq!(cpu_of(info), Some("A B @ 2 GHz"));
+        assert_eq!(cpu_of(""), None);
         let info = "MemTotal:       2048 kB\nMemAvailable:   1024 kB\n";
         assert_eq!(memory(info, "MemAvailable"), Some(1));
         assert_eq!(memory("", "MemTotal"), None);

@@ -95,9 +95,10 @@ pub fn run_cell(
         let minutes = task.budget.or(&plan.budget).cell_minutes;
         let limit = minutes.map(|minutes| Duration::from_secs_f64(60.0 * minutes));
         let output = folder.join("train.json");
-        let watch = GpuMemory::watch(&setup.device);
+        // Beside other cells the memory could be theirs.
+        let watch = (setup.jobs == 1).then(|| GpuMemory::watch(&setup.device));
         let trained = setup.pelt.run(&train, &output, &log, hold.share()?, limit);
-        gpu_memory = watch.stop();
+        gpu_memory = watch.and_then(GpuMemory::stop);
         trained?;
     }
     let found = RunFile::read(&run)?;
@@ -142,8 +143,7 @@ pub fn run_cell(
             tokens: course.tokens,
             tokens_per_second: course.tokens as f64 / course.step_seconds,
             peak_memory_mib: results.peak_memory_mib,
-            // Beside other cells the memory could be theirs.
-            peak_gpu_memory_mib: gpu_memory.filter(|_| setup.jobs == 1),
+            peak_gpu_memory_mib: gpu_memory,
             jobs: setup.jobs,
         },
         curve: course.curve,

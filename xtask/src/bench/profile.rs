@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::machine::Machine;
-use super::program::{Program, Report};
+use super::program::{Program, Report, Words};
 use super::table::{cell, number, table};
 use super::{model, speed};
 use crate::cargo;
@@ -57,22 +57,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .concat(),
     )?;
     machine.warn_if_busy();
-    let mut words = vec!["profile".to_string()];
-    let mut option = |name: &str, value: String| words.extend([name.to_string(), value]);
-    option("--model", model.display().to_string());
-    option("--method", arguments.method.clone());
-    option("--batch", arguments.batch.to_string());
-    option("--length", arguments.length.to_string());
-    option("--rounds", arguments.rounds.to_string());
     let dropout = match arguments.dropout {
         Dropout::On => "on",
         Dropout::Off => "off",
     };
-    option("--dropout", dropout.to_string());
+    let mut words = Words::new("profile")
+        .option("--model", model.display())
+        .option("--method", &arguments.method)
+        .option("--batch", arguments.batch)
+        .option("--length", arguments.length)
+        .option("--rounds", arguments.rounds)
+        .option("--dropout", dropout);
     if let Some(threads) = arguments.threads {
-        option("--threads", threads.to_string());
+        words = words.option("--threads", threads);
     }
-    let report = Program::pelt_bench(cargo::program("pelt-bench")?).measure(&words)?;
+    let report = Program::pelt_bench(cargo::program("pelt-bench")?).measure(&words.words)?;
     let report = report.context("pelt-bench has no profile to give")?;
     println!(
         "\n{} cores of {}, {}",

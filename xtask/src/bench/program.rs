@@ -50,6 +50,31 @@ impl Report {
     }
 }
 
+/// The words that ask a program for a measurement.
+#[derive(Debug)]
+pub struct Words {
+    pub words: Vec<String>,
+}
+
+impl Words {
+    /// A measurement of this kind.
+    pub fn new(kind: &str) -> Self {
+        Self {
+            words: vec![kind.to_string()],
+        }
+    }
+
+    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
+        self.words.extend([name.to_string(), value.to_string()]);
+        self
+    }
+
+    pub fn flag(mut self, name: &str) -> Self {
+        self.words.push(name.to_string());
+        self
+    }
+}
+
 /// A program that makes measurements.
 #[derive(Debug)]
 pub struct Program {
@@ -153,7 +178,7 @@ impl Program {
         }
         if !output.status.success() {
             let message = String::from_utf8_lossy(&output.stderr);
-            bail!("{} ({})", last_line(&message), output.status);
+            bail!("{} ({})", complaint(&message), output.status);
         }
         let text = String::from_utf8(output.stdout)
             .context("a measurement printed bytes that are not UTF-8")?;
@@ -161,11 +186,12 @@ impl Program {
     }
 }
 
-/// What a program that failed said last, without the word that this program puts in front itself.
-fn last_line(text: &str) -> &str {
-    let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    let line = line.unwrap_or("no message").trim();
-    line.strip_prefix("error: ").unwrap_or(line)
+/// Why a program failed: its line that begins with `error: `, without that word, or else what it said last.
+fn complaint(text: &str) -> &str {
+    let mut lines = text.lines().rev().map(str::trim);
+    let error = lines.clone().find_map(|line| line.strip_prefix("error: "));
+    let last = lines.find(|line| !line.is_empty());
+    error.or(last).unwrap_or("no message")
 }
 
 #[cfg(test)]
@@ -199,12 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn of_a_traceback_the_last_line_is_shown() {
+    fn of_what_a_program_complained_the_reason_is_shown() {
         assert_eq!(
-            last_line("Traceback\n  File\nModuleNotFoundError: no torch\n\n"),
+            complaint("Traceback\n  File\nModuleNotFoundError: no torch\n\n"),
             "ModuleNotFoundError: no torch"
         );
-        assert_eq!(last_line("error: no such model\n"), "no such model");
-        assert_eq!(last_line(""), "no message");
+        assert_eq!(
+            complaint("error: no such model\n\nFor more information, try '--help'.\n"),
+            "no such model"
+        );
+        assert_eq!(complaint(""), "no message");
     }
 }

@@ -75,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     println!("building pelt (the first build takes some minutes)");
     cargo::run(&["build", "--release", "--package", "pelt-cli"])?;
-    let pelt = Pelt::in_target(&target);
+    let pelt = Pelt::new(cargo::program("pelt")?);
     let started = Instant::now();
     pelt.train(&training)?;
     let seconds = started.elapsed().as_secs_f64();

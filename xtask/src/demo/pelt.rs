@@ -45,12 +45,8 @@ pub struct Prediction {
 }
 
 impl Pelt {
-    pub fn in_target(target: &Path) -> Self {
-        Self {
-            binary: target
-                .join("release")
-                .join(format!("pelt{}", std::env::consts::EXE_SUFFIX)),
-        }
+    pub fn new(binary: PathBuf) -> Self {
+        Self { binary }
     }
 
     /// Trains with progress shown.

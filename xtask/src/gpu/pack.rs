@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::backend::Backend;
 use crate::bench::program::SCRIPT;
@@ -16,7 +16,7 @@ use crate::parity;
 pub const CONTENTS: &str = "contents.json";
 
 /// Programs that are built for every device.
-pub const PROGRAMS: [&str; 2] = ["pelt-parity", "pelt-bench"];
+const PROGRAMS: [&str; 2] = ["pelt-parity", "pelt-bench"];
 
 /// Packages for a machine that has PyTorch with what belongs to it, but not these.
 const PACKAGES: [&str; 5] = [
@@ -65,14 +65,30 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "{} exists and is no folder of this command; name another one",
         out.display()
     );
-    let fresh = out.with_extension("new");
-    for folder in [&fresh, &out] {
-        if folder.exists() {
-            std::fs::remove_dir_all(folder)
-                .with_context(|| format!("cannot remove {}", folder.display()))?;
-        }
+    let parent = out.parent().context("a folder to write needs a name")?;
+    create(parent)?;
+    let fresh = tempfile::Builder::new()
+        .prefix(".gpu-check-")
+        .tempdir_in(parent)
+        .with_context(|| format!("cannot write in {}", parent.display()))?;
+    fill(arguments, fresh.path())?;
+    if out.exists() {
+        std::fs::remove_dir_all(&out)
+            .with_context(|| format!("cannot remove {}", out.display()))?;
     }
-    create(&fresh)?;
+    let fresh = fresh.keep();
+    std::fs::rename(&fresh, &out)
+        .with_context(|| format!("cannot rename {} to {}", fresh.display(), out.display()))?;
+    println!(
+        "carry {} ({} MiB), and run there: ./xtask gpu-check run",
+        out.display(),
+        size(&out)? >> 20
+    );
+    Ok(())
+}
+
+/// Builds and collects everything in a folder.
+fn fill(arguments: &Arguments, fresh: &Path) -> Result<()> {
     for device in &arguments.device {
         let backend = Backend::of_torch(
             device,
@@ -100,16 +116,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let contents = json!({
         "devices": arguments.device,
         "version": env!("CARGO_PKG_VERSION"),
-        "commit": commit(),
+        "commit": pelt_grid::commit(&cargo::workspace_root().join("Cargo.toml")),
     });
-    write_atomically(&fresh.join(CONTENTS), &format!("{contents:#}\n"))?;
-    std::fs::rename(&fresh, &out).with_context(|| format!("cannot write {}", out.display()))?;
-    println!(
-        "carry {} ({} MiB), and run there: ./xtask gpu-check run",
-        out.display(),
-        size(&out)? >> 20
-    );
-    Ok(())
+    write_atomically(&fresh.join(CONTENTS), &format!("{contents:#}\n"))
 }
 
 /// The folder of a device's programs.
@@ -169,19 +178,6 @@ fn download(version: &str, folder: &Path) -> Result<()> {
         .context("cannot start python3")?;
     ensure!(status.success(), "pip could not download the packages");
     Ok(())
-}
-
-fn commit() -> Value {
-    let output = Command::new("git")
-        .args(["rev-parse", "--short", "HEAD"])
-        .current_dir(cargo::workspace_root())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            Value::from(String::from_utf8_lossy(&output.stdout).trim())
-        }
-        _ => Value::Null,
-    }
 }
 
 #[cfg(test)]

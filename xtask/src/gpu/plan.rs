@@ -1,5 +1,12 @@
 //! What is measured.
 
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::bench::program::Words;
+
 /// One measurement of training steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
@@ -76,54 +83,33 @@ impl Grid {
     }
 
     /// The words that ask either side for a measurement, with the model in this folder.
-    pub fn step(&self, job: &Job, model: &str) -> Vec<String> {
-        let words: [&dyn ToString; 16] = [
-            &"step",
-            &"--model",
-            &model,
-            &"--method",
-            &job.method,
-            &"--batch",
-            &job.batch,
-            &"--length",
-            &job.length,
-            &"--precision",
-            &job.precision,
-            &"--dropout",
-            &"on",
-            &"--rounds",
-            &self.steps,
-            &"--update",
-        ];
-        words.iter().map(|word| word.to_string()).collect()
+    pub fn step(&self, job: &Job, model: &Path) -> Vec<String> {
+        Words::new("step")
+            .option("--model", model.display())
+            .option("--method", &job.method)
+            .option("--batch", job.batch)
+            .option("--length", job.length)
+            .option("--precision", &job.precision)
+            .option("--dropout", "on")
+            .option("--rounds", self.steps)
+            .flag("--update")
+            .words
     }
 
-    /// The same for the products of a shape at a batch.
-    pub fn ceiling(&self, job: &Job, precision: &str) -> Vec<String> {
-        let hidden = hidden(&job.shape);
-        let words: [&dyn ToString; 11] = [
-            &"ceiling",
-            &"--tokens",
-            &(job.batch * job.length),
-            &"--hidden",
-            &hidden,
-            &"--intermediate",
-            &(4 * hidden),
-            &"--precision",
-            &precision,
-            &"--seconds",
-            &self.ceiling_seconds,
-        ];
-        words.iter().map(|word| word.to_string()).collect()
-    }
-}
-
-/// Width of a shape's hidden states; of a name that the program refuses it does not matter.
-fn hidden(shape: &str) -> usize {
-    match shape {
-        "minilm" => 384,
-        "bert-base" => 768,
-        _ => 32,
+    /// The same for the products of a model's linear layers at a batch.
+    pub fn ceiling(&self, job: &Job, precision: &str, model: &Path) -> Result<Vec<String>> {
+        let path = model.join("config.json");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let config: Value = serde_json::from_str(&text)
+            .with_context(|| format!("{} is no JSON", path.display()))?;
+        Ok(Words::new("ceiling")
+            .option("--tokens", job.batch * job.length)
+            .option("--hidden", &config["hidden_size"])
+            .option("--intermediate", &config["intermediate_size"])
+            .option("--precision", precision)
+            .option("--seconds", self.ceiling_seconds)
+            .words)
     }
 }
 
@@ -146,10 +132,14 @@ mod tests {
         let jobs = grid.jobs();
         assert_eq!(jobs.len(), 8);
         assert_eq!((jobs[7].shape.as_str(), jobs[7].batch), ("bert-base", 3));
-        let step = grid.step(&jobs[0], "M").join(" ");
+        let step = grid.step(&jobs[0], Path::new("M")).join(" ");
         let expected = "step --model M --method full --batch 2 --length 5 --precision f32 --dropout on --rounds 1 --update";
         assert_eq!(step, expected);
-        let ceiling = grid.ceiling(&jobs[7], "bf16").join(" ");
+        let model = tempfile::tempdir().unwrap();
+        let config = r#"{"hidden_size": 768, "intermediate_size": 3072}"#;
+        std::fs::write(model.path().join("config.json"), config).unwrap();
+        let ceiling = grid.ceiling(&jobs[7], "bf16", model.path()).unwrap();
+        let ceiling = ceiling.join(" ");
         let expected =
             "ceiling --tokens 15 --hidden 768 --intermediate 3072 --precision bf16 --seconds 0.5";
         assert_eq!(ceiling, expected);

@@ -119,10 +119,8 @@ impl Check {
 
     /// Operations of a step. Our side counts them; the work of the other one is the same.
     fn flops(&self, job: &Job) -> Option<f64> {
-        let of_job = self.steps.iter().filter(|step| step.job == *job);
-        of_job
-            .filter_map(|step| Some(step.number("flops_forward")? + step.number("flops_backward")?))
-            .next()
+        let mut of_job = self.steps.iter().filter(|step| step.job == *job);
+        of_job.find_map(|step| Some(step.number("flops_forward")? + step.number("flops_backward")?))
     }
 
     /// The other side's time for the same step.

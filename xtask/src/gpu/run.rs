@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use pelt_grid::{GpuMemory, gpu_name};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::pack::{CONTENTS, folder_of};
 use super::plan::{Grid, Job};
@@ -188,9 +188,8 @@ fn measure(
             let words = ["shape", "--name", &job.shape, "--out", &folder];
             writer.measure(&words.map(String::from))?;
         }
-        let model = model.display().to_string();
         for side in sides {
-            ceiling(grid, &job, side, check);
+            ceiling(grid, &job, &model, side, check);
         }
         for side in sides {
             let watch = GpuMemory::watch(&side.device);
@@ -212,25 +211,27 @@ fn measure(
 }
 
 /// Measures the products in bf16 once for every side, shape and batch, or in f32 where the device has no bf16.
-fn ceiling(grid: &Grid, job: &Job, side: &Side, check: &mut Check) {
+fn ceiling(grid: &Grid, job: &Job, model: &Path, side: &Side, check: &mut Check) {
     let key = (job.shape.clone(), job.batch, side.name.clone());
     if check.ceilings.contains_key(&key) {
         return;
     }
     for precision in ["bf16", "f32"] {
-        if let Ok(Some(report)) = side.program.measure(&grid.ceiling(job, precision)) {
-            println!(
-                "{} {} x {}: {}",
-                side.name,
-                job.batch,
-                job.length,
-                describe(&report)
-            );
-            check.ceilings.insert(key, report);
-            return;
+        let found = grid.ceiling(job, precision, model);
+        match found.and_then(|words| side.program.measure(&words)) {
+            Ok(None) => {}
+            Ok(Some(report)) => {
+                let what = describe(&report);
+                println!("{} {} x {}: {what}", side.name, job.batch, job.length);
+                check.ceilings.insert(key, report);
+                return;
+            }
+            Err(error) => {
+                println!("{}: no products in {precision}: {error:#}", side.name);
+                return;
+            }
         }
     }
-    println!("{}: the products could not be measured", side.name);
 }
 
 fn describe(report: &Report) -> String {
@@ -244,7 +245,7 @@ fn describe(report: &Report) -> String {
 fn write(out: &Path, check: &Check) -> Result<()> {
     write_atomically(
         &out.join("gpu-check.json"),
-        &format!("{:#}\n", json!(check.json())),
+        &format!("{:#}\n", check.json()),
     )?;
     write_atomically(&out.join("gpu-check.md"), &render::markdown(check))
 }

@@ -32,13 +32,3 @@ pub fn install_lavapipe() -> Result<Vec<(&'static str, OsString)>> {
     }
     Ok(vec![(DRIVER_FILES, FILE.into())])
 }
-
-/// Whether NVIDIA's driver answers.
-pub fn has_nvidia_gpu() -> bool {
-    let status = Command::new("nvidia-smi")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    status.is_ok_and(|status| status.success())
-}

@@ -37,8 +37,6 @@ pub struct Arguments {
 struct Target {
     device: String,
     software: bool,
-    /// Whether the user asked for it by name.
-    named: bool,
 }
 
 /// One device of every backend.
@@ -94,7 +92,6 @@ fn targets(arguments: &Arguments) -> Vec<Target> {
     let target = |device: &str| Target {
         device: device.to_string(),
         software: arguments.all && device.starts_with("wgpu"),
-        named: !arguments.all,
     };
     match arguments.all {
         true => ALL.map(target).to_vec(),
@@ -116,10 +113,11 @@ impl Target {
 
     /// Builds the program and runs it.
     fn compare(&self, arguments: &Arguments) -> Result<Outcome> {
-        if self.device.contains("cuda") && !drivers::has_nvidia_gpu() {
-            bail!("there is no NVIDIA GPU (`nvidia-smi` does not run)");
+        let has_gpu = pelt_grid::gpu_name(&self.device).is_some();
+        if self.device.contains("cuda") && !has_gpu {
+            bail!("there is no such NVIDIA GPU (`nvidia-smi` does not name it)");
         }
-        if !self.named && self.device.starts_with("vulkan") && !drivers::has_nvidia_gpu() {
+        if arguments.all && self.device.starts_with("vulkan") && !has_gpu {
             bail!(
                 "there is no NVIDIA GPU, and no software driver runs its matrix products rightly \
                 (docs/backends.md); name the device to try another GPU"

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::acceptance::UNION;
+use crate::bench::program::Words;
 
 /// What the measurements depend on.
 #[derive(Debug, Clone)]
@@ -208,24 +209,10 @@ fn task_command(settings: &Settings, kind: &str, method: &str, task: &str) -> Wo
 }
 
 fn command(settings: &Settings, kind: &str) -> Words {
-    let words = Words {
-        words: vec![kind.to_string()],
-    };
+    let words = Words::new(kind);
     match settings.threads {
         Some(threads) => words.option("--threads", threads),
         None => words,
-    }
-}
-
-/// A command line in the making.
-struct Words {
-    words: Vec<String>,
-}
-
-impl Words {
-    fn option(mut self, name: &str, value: impl ToString) -> Self {
-        self.words.extend([name.to_string(), value.to_string()]);
-        self
     }
 }
 
