@@ -1,5 +1,5 @@
 //! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask check`, `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
-//! `cargo xtask parity`, `cargo xtask gpu-check` and `cargo xtask profile`.
+//! `cargo xtask parity`, `cargo xtask gpu-check`, `cargo xtask interop` and `cargo xtask profile`.
 
 // This program talks to a person at a terminal; printing is its purpose.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -9,8 +9,10 @@ mod bench;
 mod cargo;
 mod check;
 mod demo;
+mod environment;
 mod files;
 mod gpu;
+mod interop;
 mod parity;
 mod test;
 mod tidy;
@@ -43,6 +45,8 @@ enum Command {
     Parity(parity::Arguments),
     /// Repeat recorded runs and measure speed on a machine that has a GPU and no network.
     GpuCheck(gpu::Arguments),
+    /// Load exported adapters in the Python libraries that they are for, and compare what they compute.
+    Interop(interop::Arguments),
     /// Show how the time of a training step is spent, kernel by kernel.
     Profile(bench::profile::Arguments),
 }
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Parity(arguments) => parity::run(&arguments),
         Command::GpuCheck(arguments) => gpu::run(&arguments),
+        Command::Interop(arguments) => interop::run(&arguments),
         Command::Profile(arguments) => bench::profile::run(&arguments),
     };
     match outcome {

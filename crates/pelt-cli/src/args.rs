@@ -29,6 +29,10 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Label texts from standard input or a file; writes JSON lines.
     Predict(PredictArgs),
+    /// Write a finished run as files that Python's `adapters`, `peft` or `transformers` load.
+    Export(ExportArgs),
+    /// Make a finished run of an adapter that Python's `adapters` or `peft` saved.
+    Import(ImportArgs),
     /// Show what a method would train in a model, by component.
     Inspect(InspectArgs),
     /// Run a batch of token ids through a model, to compare with other implementations.
@@ -235,6 +239,75 @@ pub struct EvaluateArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Whose files are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExportFormat {
+    /// A folder for AdapterHub's `adapters`; one folder an adapter where the run has several.
+    Adapterhub,
+    /// A folder for `peft`: LoRA, (IA)³, prefixes and prompts of its own kinds.
+    Peft,
+    /// A whole model for `transformers`, in which LoRA or (IA)³ without gates is merged, or which was trained itself.
+    SafetensorsMerged,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder of a finished run.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Folder of the pretrained encoder that the run adapted.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Whose files to write.
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// Folder to write; it must not be there yet.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The adapter's name; a number is added to each where the run has several.
+    #[arg(long, default_value = "pelt", value_name = "NAME")]
+    pub name: String,
+    /// The base model's name on the Hub, for the files [default: the name of its folder].
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub base_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Folder of the adapter, in the layout of `adapters` or `peft`.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+    /// Folder of the pretrained encoder that it is for.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Folder of the task head, where it lies elsewhere.
+    #[arg(long, value_name = "DIR")]
+    pub head: Option<PathBuf>,
+    /// The task that it was trained for: one of `pelt tasks`.
+    #[arg(long)]
+    pub task: Option<String>,
+    /// Names of the classes in their order [default: those of the task, or of the file].
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        conflicts_with = "task"
+    )]
+    pub labels: Vec<String>,
+    /// It reads pairs of texts.
+    #[arg(long, conflicts_with = "task")]
+    pub pairs: bool,
+    /// Longest sequence in tokens, special tokens included [default: 128, or what the model has room for].
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
+    /// Folder of the run.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace a run that is there.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -268,7 +268,7 @@ fn load_stack(
 }
 
 /// The head in a folder: that of an adapter, or of a model.
-fn head_from(folder: &Path, base: &Base) -> Result<Head> {
+pub fn head_from(folder: &Path, base: &Base) -> Result<Head> {
     if let Some(head) = pelt_methods::load_head(folder)? {
         let name = head.name.clone().unwrap_or_default();
         return head_of(&head, &name, base, folder);
@@ -312,7 +312,7 @@ fn model_head(checkpoint: &Checkpoint) -> Result<Option<Head>> {
 }
 
 /// The head of which a file holds the tensors.
-fn head_of(loaded: &LoadedHead, name: &str, base: &Base, folder: &Path) -> Result<Head> {
+pub fn head_of(loaded: &LoadedHead, name: &str, base: &Base, folder: &Path) -> Result<Head> {
     let width = base.encoder.shape().hidden_size;
     Head::from_tensors(&loaded.tensors, name, width, &device())
         .map_err(|message| anyhow::anyhow!("{}: {message}", folder.display()))

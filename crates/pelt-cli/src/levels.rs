@@ -81,9 +81,13 @@ impl LevelsBelow {
         adapter: Adapter,
         base: &Base,
     ) -> Result<Adapter> {
+        self.put_loaded_below(self.load(run, base)?, method, adapter, base)
+    }
+
+    /// Loads the adapters below from where the record says they are.
+    pub fn load(&self, run: &Path, base: &Base) -> Result<Vec<Level>> {
         let levels = self.levels.iter().map(|record| record.load(run, base));
-        let levels = levels.collect::<Result<Vec<_>>>()?;
-        self.put_loaded_below(levels, method, adapter, base)
+        levels.collect()
     }
 
     /// The same with the adapters below as loaded.
@@ -165,12 +169,17 @@ impl FusedAdapters {
 
     /// Loads the mixture of a run with the adapters from where the record says they are.
     pub fn load(&self, run: &Path, base: &Base) -> Result<Adapter> {
-        let adapters = self.adapters.iter().map(|record| record.load(run, base));
-        let adapters = adapters.collect::<Result<Vec<_>>>()?;
+        let adapters = self.adapters(run, base)?;
         let model_type = base.config().architecture.name();
         let shape = base.encoder.shape();
         let loaded = pelt_methods::load_fusion(run, adapters, shape, model_type, &device())?;
         Ok(pelt_methods::as_adapter(loaded.fusion)?)
+    }
+
+    /// Loads the adapters that are mixed from where the record says they are.
+    pub fn adapters(&self, run: &Path, base: &Base) -> Result<Vec<Level>> {
+        let adapters = self.adapters.iter().map(|record| record.load(run, base));
+        adapters.collect()
     }
 }
 

@@ -8,12 +8,15 @@ mod data;
 mod device;
 mod devices;
 mod evaluate;
+mod export;
 mod forward;
 mod gates;
+mod import;
 mod inspect;
 mod levels;
 mod method;
 mod model;
+mod model_folder;
 mod optimiser_args;
 mod output;
 mod predict;
@@ -93,6 +96,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tasks(args) => tasks::run(&args),
         Command::Devices => Ok(()),
         Command::Probe(args) => probe::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
     }
 }
 

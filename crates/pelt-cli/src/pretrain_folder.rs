@@ -3,37 +3,25 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use pelt_encoder::{Architecture, HeadConfig};
 use pelt_hooks::values;
 use pelt_methods::{Adapter, ModelInfo};
-use pelt_tensors::{TensorFiles, write_atomically, write_safetensors};
+use pelt_tensors::{TensorFiles, write_atomically};
 use pelt_train::{CHECKPOINT_FILE, PeftModel, TrainConfig};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::json;
 
 use crate::corpus::TextsRecord;
 use crate::method::Tuning;
 use crate::model::Base;
+use crate::model_folder::{self, MODEL_FILE, TOKENIZER_FILES};
 use crate::run_folder::{
     ADAPTER_NAME, BaseModel, FolderKind, STARTED_FILE, host_tensors, remove_unfinished,
 };
 
 /// Marks a finished run; written last.
 pub const PRETRAIN_FILE: &str = "pretrain.json";
-/// The weights of a whole model.
-const MODEL_FILE: &str = "model.safetensors";
-/// What a tokenizer can consist of.
-const TOKENIZER_FILES: [&str; 7] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-];
-
 /// The folder of `pelt pretrain`.
 pub const PRETRAIN_FOLDER: FolderKind = FolderKind {
     finished: PRETRAIN_FILE,
@@ -126,7 +114,13 @@ pub fn save(
             let outputs = config.head.labels;
             pelt_methods::save_head(folder, ADAPTER_NAME, &tensors, None, outputs, &info)?;
         }
-        Tuning::Full | Tuning::BitFit => save_model(folder, model, base, base_folder)?,
+        Tuning::Full | Tuning::BitFit => {
+            let changes = vec![
+                ("architectures", json!([model_class(base)])),
+                ("tie_word_embeddings", true.into()),
+            ];
+            model_folder::write(folder, model, base, base_folder, changes)?;
+        }
         Tuning::Fusion(_) => bail!("a mixture is trained on a task"),
     }
     let mut files = BTreeMap::new();
@@ -152,46 +146,4 @@ fn model_class(base: &Base) -> &'static str {
         Architecture::Bert => "BertForMaskedLM",
         Architecture::Roberta => "RobertaForMaskedLM",
     }
-}
-
-/// A model folder that any reader of Hugging Face's layout can open.
-fn save_model(
-    folder: &Path,
-    model: &PeftModel<Adapter>,
-    base: &Base,
-    base_folder: &Path,
-) -> Result<()> {
-    let encoder = model.encoder();
-    let prefix = base.config().architecture.name();
-    let mut tensors = host_tensors(&model.head.named_params(), &values(&model.head))?;
-    for (name, tensor) in host_tensors(&encoder.named_params(), &values(encoder))? {
-        tensors.insert(format!("{prefix}.{name}"), tensor);
-    }
-    let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-    write_safetensors(&folder.join(MODEL_FILE), &tensors, &metadata)?;
-    for file in TOKENIZER_FILES {
-        let from = base_folder.join(file);
-        if from.exists() {
-            let bytes = std::fs::read(&from)
-                .with_context(|| format!("{}: cannot be read", from.display()))?;
-            write_atomically(&folder.join(file), &bytes)?;
-        }
-    }
-    let path = base_folder.join("config.json");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("{}: cannot be read", path.display()))?;
-    let mut config: Value = serde_json::from_str(&text)
-        .with_context(|| format!("{}: not a model configuration", path.display()))?;
-    config["architectures"] = serde_json::json!([model_class(base)]);
-    config["tie_word_embeddings"] = true.into();
-    for name in ["dtype", "torch_dtype"] {
-        if let Some(value) = config.get_mut(name) {
-            *value = "float32".into();
-        }
-    }
-    write_atomically(
-        &folder.join("config.json"),
-        format!("{config:#}").as_bytes(),
-    )?;
-    Ok(())
 }

@@ -142,7 +142,7 @@ pub struct RunConfig {
 
 impl RunConfig {
     /// The adapters that the run in `folder` mixes.
-    fn fused(&self, folder: &Path) -> Result<&FusedAdapters> {
+    pub fn fused(&self, folder: &Path) -> Result<&FusedAdapters> {
         self.fused.as_ref().with_context(|| {
             let shown = folder.display();
             format!("{shown}: not a run's record: it does not say which adapters are mixed")
@@ -340,6 +340,24 @@ pub fn write_started(folder: &Path, config: &impl Serialize) -> Result<()> {
     )?)
 }
 
+/// The base model of a run as adapter files describe it.
+pub fn model_info(config: &RunConfig) -> ModelInfo {
+    let family = match config.base.architecture.as_str() {
+        "roberta" => "Roberta",
+        _ => "Bert",
+    };
+    let task = match config.target {
+        Target::Span => "QuestionAnswering",
+        Target::Classification { .. } | Target::Regression { .. } => "SequenceClassification",
+    };
+    ModelInfo {
+        model_type: config.base.architecture.clone(),
+        model_name: config.base.path.clone(),
+        model_class: format!("{family}For{task}"),
+        hidden_size: config.base.shape.hidden_size,
+    }
+}
+
 /// Writes a trained model; `run.json` comes last, so that a folder with it is complete.
 pub fn save(
     folder: &Path,
@@ -348,24 +366,7 @@ pub fn save(
     model: &PeftModel<Adapter>,
     base: &Base,
 ) -> Result<()> {
-    let info = ModelInfo {
-        model_type: config.base.architecture.clone(),
-        model_name: config.base.path.clone(),
-        model_class: format!(
-            "{}For{}",
-            match config.base.architecture.as_str() {
-                "roberta" => "Roberta",
-                _ => "Bert",
-            },
-            match config.target {
-                Target::Span => "QuestionAnswering",
-                Target::Classification { .. } | Target::Regression { .. } => {
-                    "SequenceClassification"
-                }
-            }
-        ),
-        hidden_size: config.base.shape.hidden_size,
-    };
+    let info = model_info(config);
     match &config.tuning {
         Tuning::Adapter(adapter) => {
             let own = trained_level(&model.method);

@@ -1,8 +1,8 @@
 //! The registry of methods, and their file formats.
 //!
 //! [`AdapterConfig`] describes a union of parts (one part is a union of one), and [`AdapterConfig::init`] makes the
-//! [`Adapter`] that an encoder hooks in. [`load`] reads adapters saved by AdapterHub's `adapters` and by PEFT, and
-//! [`save`] writes AdapterHub's format.
+//! [`Adapter`] that an encoder hooks in. [`load`] reads adapters saved by AdapterHub's `adapters` and by PEFT;
+//! [`save`] writes AdapterHub's format, and [`save_peft`] what PEFT's can hold.
 
 mod adapterhub;
 mod config;
@@ -17,13 +17,17 @@ mod registry;
 mod stack;
 mod tensors;
 
-pub use adapterhub::{LoadedFusion, ModelInfo, load_fusion, save, save_fusion};
+pub use adapterhub::{
+    LoadedFusion, ModelInfo, adapterhub_cannot_hold, load_fusion, save, save_fusion,
+    save_pytorch_copies,
+};
 pub use config::AdapterConfig;
 pub use error::MethodError;
-pub use format::{Loaded, load};
+pub use format::{BaseTensors, Loaded, load};
 pub use fusion::{as_adapter, as_fusion, fuse, with_fusion_setting};
 pub use gates::{NamedGate, named_gates};
 pub use head::{LoadedHead, load_head, save_head};
+pub use peft::{PeftTarget, peft_cannot_hold, save_peft};
 pub use pelt_adapter::{Fusion, FusionConfig};
 pub use pelt_prompt::PromptConfig;
 pub use pelt_unipelt::{StackRules, StackedLora, StackedParallel};

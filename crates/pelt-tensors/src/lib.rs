@@ -1,7 +1,7 @@
 //! Reading and writing tensor files: safetensors and PyTorch checkpoints.
 //!
 //! [`TensorFiles`] opens one file or a sharded set, checks everything that its header declares, and then reads single
-//! tensors on request, so a large model is never held in memory twice. [`write_safetensors`] writes, and
+//! tensors on request, so a large model is never held in memory twice. [`write_safetensors`] and [`write_pytorch`] write, and
 //! [`write_atomically`] is the same safe replacement of a file for anything else.
 //!
 //! Tensors come out as plain values on the host ([`HostTensor`], [`HostIntTensor`]): this crate knows no tensor framework.
@@ -23,9 +23,11 @@ mod host;
 mod pytorch;
 mod shard;
 mod write;
+mod write_pytorch;
 
 pub use atomic::write_atomically;
 pub use error::TensorError;
 pub use files::TensorFiles;
 pub use host::{HostIntTensor, HostTensor};
 pub use write::{write_safetensors, write_safetensors_mixed};
+pub use write_pytorch::write_pytorch;

@@ -8,7 +8,7 @@ mod common;
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
-use pelt_tensors::TensorFiles;
+use pelt_tensors::{HostTensor, TensorFiles, write_pytorch};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use zip::CompressionMethod;
@@ -431,6 +431,46 @@ fn read_everything(bytes: &[u8]) {
             }
         }
     }
+}
+
+#[test]
+fn what_is_written_is_read_back_and_the_same_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensor = |shape: &[usize]| {
+        let count = shape.iter().product::<usize>();
+        let values = (0..count).map(|i| i as f32 - 0.5).collect();
+        HostTensor::new(shape.to_vec(), values).unwrap()
+    };
+    let tensors = std::collections::BTreeMap::from([
+        ("a.weight".to_string(), tensor(&[2, 3, 5])),
+        ("b \u{fc}".to_string(), tensor(&[])),
+        ("c".to_string(), tensor(&[7])),
+    ]);
+    let [one, other] = ["one.bin", "other.bin"].map(|name| folder.path().join(name));
+    write_pytorch(&one, &tensors).unwrap();
+    write_pytorch(&other, &tensors).unwrap();
+    assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&other).unwrap());
+    let files = TensorFiles::open(&one).unwrap();
+    assert_eq!(files.read_all().unwrap(), tensors);
+    // Storages can be mapped where they lie.
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(&one).unwrap()).unwrap();
+    for number in 0..3 {
+        let entry = archive.by_name(&format!("archive/data/{number}")).unwrap();
+        assert_eq!(entry.data_start().unwrap() % 64, 0);
+    }
+}
+
+#[test]
+fn a_tensor_that_does_not_fill_its_shape_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.bin");
+    let tensor = HostTensor {
+        shape: vec![2],
+        values: vec![1.0],
+    };
+    let tensors = std::collections::BTreeMap::from([("a".to_string(), tensor)]);
+    assert!(write_pytorch(&path, &tensors).is_err());
+    assert!(!path.exists());
 }
 
 proptest! {

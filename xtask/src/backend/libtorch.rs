@@ -2,9 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::environment;
 
 /// The version that burn's backend is made for.
 const VERSION: &str = "2.9.0";
@@ -13,22 +15,10 @@ const VERSION: &str = "2.9.0";
 /// than the one that burn's backend is made for is linked without a check.
 pub fn install(cache: &Path, version: Option<&str>) -> Result<Vec<(&'static str, OsString)>> {
     let version = version.unwrap_or(VERSION);
-    let environment = cache.join(format!("torch-{version}"));
-    let python = environment.join("bin/python");
-    // Written last, so that an installation that was broken off is done again.
-    let done = environment.join("complete");
-    if !done.exists() {
-        println!(
-            "installing PyTorch {version} in {} (about 6 GB)",
-            environment.display()
-        );
-        run(Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&environment))?;
-        let package = format!("torch=={version}");
-        run(Command::new(&python).args(["-m", "pip", "install", "-q", &package]))?;
-        std::fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))?;
-    }
+    let package = format!("torch=={version}");
+    let name = format!("torch-{version}");
+    let environment = environment::install(cache, &name, &[&package], "about 6 GB")?;
+    let python = environment::python(&environment);
     let print = "import os, torch; print(os.path.join(os.path.dirname(torch.__file__), 'lib'))";
     let output = Command::new(&python)
         .args(["-c", print])
@@ -53,12 +43,4 @@ pub fn install(cache: &Path, version: Option<&str>) -> Result<Vec<(&'static str,
         variables.push(("LIBTORCH_BYPASS_VERSION_CHECK", "1".into()));
     }
     Ok(variables)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let shown = format!("{command:?}");
-    let status = command.stdin(Stdio::null()).status();
-    let status = status.with_context(|| format!("cannot start {shown}"))?;
-    ensure!(status.success(), "{shown} failed ({status})");
-    Ok(())
 }

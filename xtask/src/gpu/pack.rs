@@ -101,7 +101,9 @@ fn fill(arguments: &Arguments, fresh: &Path) -> Result<()> {
             backend.build(name)?;
             let program = cargo::program(name)?;
             let file = program.file_name().context("a program without a name")?;
-            copy(&program, &folder.join(file))?;
+            let carried = folder.join(file);
+            copy(&program, &carried)?;
+            strip(&carried);
         }
     }
     copy(&std::env::current_exe()?, &fresh.join("xtask"))?;
@@ -135,6 +137,20 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::copy(from, to)
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())
+}
+
+/// Leaves out a program's symbols, where there is the tool for it: they are most of its size.
+fn strip(program: &Path) {
+    let status = Command::new("strip")
+        .arg(program)
+        .stdin(Stdio::null())
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        println!(
+            "{}: `strip` does not run, so it stays as large as it is",
+            program.display()
+        );
+    }
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

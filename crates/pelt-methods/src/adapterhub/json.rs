@@ -222,6 +222,23 @@ fn part_json(part: &PartConfig) -> Result<Value, serde_json::Error> {
     Ok(out.into())
 }
 
+/// Why AdapterHub's library would refuse this part, if it would.
+pub fn adapterhub_cannot_hold(part: &PartConfig) -> Option<String> {
+    let ours = serde_json::to_value(part).unwrap_or_default();
+    match part {
+        PartConfig::Stack(_) => Some("a stack is several adapters there".into()),
+        PartConfig::Ia3(config) => super::ia3::to_fields(config).is_none().then(|| {
+            "its (IA)³ scales no inputs, and neither attention.output.dense nor the pooler".into()
+        }),
+        _ => {
+            let mut fields = own_fields(part).into_iter();
+            let (field, _) = fields.find(|(field, usual)| ours.get(*field) != Some(usual))?;
+            let found = &ours[field];
+            Some(format!("its {} has no {field} = {found}", part.name()))
+        }
+    }
+}
+
 /// Fields that AdapterHub does not have, with the value that describes what it does.
 fn own_fields(part: &PartConfig) -> Vec<(&'static str, Value)> {
     match part {

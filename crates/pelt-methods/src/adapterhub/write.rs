@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use pelt_hooks::{ADAPTER, Method, values};
-use pelt_tensors::{HostTensor, write_atomically, write_safetensors};
+use pelt_tensors::{HostTensor, TensorFiles, write_atomically, write_pytorch, write_safetensors};
 use serde_json::{Value, json};
 
 use super::VERSION;
@@ -78,6 +78,32 @@ pub fn save(
     write_both(&folder.join("adapter.safetensors"), &tensors, &path, &json)
 }
 
+/// The files of tensors that this crate writes, and the names under which AdapterHub's library looks for them unless it is told
+/// to read safetensors.
+const PYTORCH_COPIES: [(&str, &str); 3] = [
+    ("adapter.safetensors", "pytorch_adapter.bin"),
+    ("model_head.safetensors", "pytorch_model_head.bin"),
+    (
+        "model_adapter_fusion.safetensors",
+        "pytorch_model_adapter_fusion.bin",
+    ),
+];
+
+/// Writes a PyTorch file beside each file of tensors of a folder.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn save_pytorch_copies(folder: &Path) -> Result<(), MethodError> {
+    for (from, to) in PYTORCH_COPIES {
+        let from = folder.join(from);
+        if from.exists() {
+            let tensors = TensorFiles::open(&from)?.read_all()?;
+            write_pytorch(&folder.join(to), &tensors)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes the tensors, and then what describes them.
 pub(crate) fn write_both(
     file: &Path,
@@ -98,6 +124,16 @@ pub(super) fn host_tensors<M: Method>(
     model: &ModelInfo,
     path: &Path,
 ) -> Result<BTreeMap<String, HostTensor>, MethodError> {
+    let tensors = tensors_by_name(method, path)?.into_iter();
+    let full = |own: String| format!("{}{}", model.prefix(), own.replace(ADAPTER, name));
+    Ok(tensors.map(|(own, tensor)| (full(own), tensor)).collect())
+}
+
+/// Every trained tensor under its own name, with [`ADAPTER`] in the place of the adapter's.
+pub(crate) fn tensors_by_name<M: Method>(
+    method: &M,
+    path: &Path,
+) -> Result<BTreeMap<String, HostTensor>, MethodError> {
     let values = values(method);
     let mut tensors = BTreeMap::new();
     for param in method.named_params() {
@@ -111,11 +147,8 @@ pub(super) fn host_tensors<M: Method>(
             );
             return Err(MethodError::file(path, message));
         };
-        let full = format!("{}{}", model.prefix(), param.name.replace(ADAPTER, name));
-        tensors.insert(
-            full,
-            HostTensor::new(param.shape.clone(), param.to_file(value))?,
-        );
+        let tensor = HostTensor::new(param.shape.clone(), param.to_file(value))?;
+        tensors.insert(param.name.clone(), tensor);
     }
     Ok(tensors)
 }

@@ -15,6 +15,9 @@ use crate::{AdapterConfig, LoadedHead, MethodError, PartConfig};
 mod ia3;
 mod lora;
 mod targets;
+mod write;
+
+pub use write::{PeftTarget, peft_cannot_hold, save_peft};
 
 /// Modules that PEFT saves whole: task heads.
 const HEADS: [&str; 3] = ["classifier", "score", "qa_outputs"];

@@ -77,6 +77,14 @@ pub struct Model {
     checkpoint: Checkpoint,
 }
 
+impl Model {
+    /// A frozen tensor.
+    pub fn frozen(&self, name: &str) -> Option<Vec<f32>> {
+        let tensor = self.checkpoint.tensor(name).ok()?;
+        Some(tensor.values)
+    }
+}
+
 pub fn model(roberta: bool) -> Model {
     let model_type = if roberta { "roberta" } else { "bert" };
     let checkpoint = Checkpoint::open(&fixture(format!("models/{model_type}/cls"))).unwrap();
@@ -90,13 +98,7 @@ pub fn model(roberta: bool) -> Model {
 /// Loads a folder; frozen tensors are those of the fixtures' classifier.
 pub fn load(folder: &Path, shape: &EncoderShape, model_type: &str) -> Result<Loaded, MethodError> {
     let model = model(model_type == "roberta");
-    let base = |name: &str| {
-        model
-            .checkpoint
-            .tensor(name)
-            .ok()
-            .map(|tensor| tensor.values)
-    };
+    let base = |name: &str| model.frozen(name);
     pelt_methods::load(folder, shape, model_type, &Device::flex(), &base)
 }
 

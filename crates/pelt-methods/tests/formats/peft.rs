@@ -1,13 +1,16 @@
 //! Reading PEFT folders.
 
+use burn::tensor::Device;
 use pelt_hooks::EncoderShape;
 use pelt_ia3::Ia3Config;
 use pelt_lora::{AttnMatrix, LoraConfig};
-use pelt_methods::PartConfig;
+use pelt_methods::{AdapterConfig, ModelInfo, PartConfig, PeftTarget, peft_cannot_hold, save_peft};
 use pelt_prompt::PromptInit;
+use pelt_tensors::TensorFiles;
+use pelt_testkit::fixture;
 use serde_json::json;
 
-use crate::folders::{Folder, model, parameters};
+use crate::folders::{Folder, load, model, parameters};
 
 fn lora(folder: &Folder) -> LoraConfig {
     match &folder.load().unwrap().config.parts[..] {
@@ -160,4 +163,144 @@ fn modules_of_ia3_that_the_file_does_not_fit_are_named() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn what_is_loaded_is_written_as_peft_did() {
+    let cases = std::fs::read_dir(fixture("cases/peft")).unwrap();
+    let mut count = 0;
+    for case in cases {
+        let case = case.unwrap().file_name().into_string().unwrap();
+        let original = Folder::of(&format!("peft/{case}"));
+        let loaded = original.load().unwrap();
+        let Some(head) = &loaded.head else {
+            // Written for a model without a head.
+            continue;
+        };
+        let model = model(case.starts_with("roberta"));
+        let info = ModelInfo {
+            model_type: model.model_type.into(),
+            model_name: "tiny".into(),
+            model_class: "unused".into(),
+            hidden_size: model.shape.hidden_size,
+        };
+        let frozen = |name: &str| model.frozen(name);
+        let target = PeftTarget {
+            model: &info,
+            shape: &model.shape,
+            base: &frozen,
+            head: &head.tensors,
+        };
+        let written = tempfile::tempdir().unwrap();
+        save_peft(written.path(), &loaded.config, &loaded.adapter, &target).unwrap();
+        let files = TensorFiles::open(&written.path().join("adapter_model.safetensors")).unwrap();
+        let tensors = files.read_all().unwrap();
+        assert!(tensors.keys().eq(original.tensors.keys()), "{case}");
+        for (name, tensor) in &tensors {
+            let expected = &original.tensors[name];
+            assert_eq!(tensor.shape, expected.shape, "{case} {name}");
+            let pairs = tensor.values.iter().zip(&expected.values);
+            // A trained bias has gone through a difference and a sum.
+            let largest = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(largest <= 1e-7, "{case} {name}: {largest}");
+        }
+        let again = load(written.path(), &model.shape, model.model_type).unwrap();
+        let ours = |config: &AdapterConfig| {
+            let mut config = config.clone();
+            if let [PartConfig::Prompt(prompt)] = config.parts.as_mut_slice() {
+                prompt.prompt_init = PromptInit::RandomNormal;
+                prompt.prompt_init_text = None;
+            }
+            config
+        };
+        assert_eq!(again.config, ours(&loaded.config), "{case}");
+        count += 1;
+    }
+    assert!(count >= 10, "only {count}");
+}
+
+#[test]
+fn projections_are_named_so_that_no_others_are_found() {
+    let model = model(false);
+    let none = |_: &str| None;
+    let head = Folder::of("peft/bert_cls_lora")
+        .load()
+        .unwrap()
+        .head
+        .unwrap();
+    let info = ModelInfo {
+        model_type: "bert".into(),
+        model_name: "tiny".into(),
+        model_class: "unused".into(),
+        hidden_size: model.shape.hidden_size,
+    };
+    let target = PeftTarget {
+        model: &info,
+        shape: &model.shape,
+        base: &none,
+        head: &head.tensors,
+    };
+    let base = LoraConfig::default;
+    for lora in [
+        base(),
+        LoraConfig {
+            output_lora: true,
+            ..base()
+        },
+        LoraConfig {
+            output_lora: true,
+            attn_output_lora: true,
+            pooler_lora: true,
+            ..base()
+        },
+        LoraConfig {
+            attn_output_lora: true,
+            intermediate_lora: true,
+            leave_out: vec![0],
+            ..base()
+        },
+    ] {
+        let config = AdapterConfig {
+            parts: vec![PartConfig::Lora(lora)],
+        };
+        let adapter = config
+            .init(&model.shape, &Device::flex(), &|_| None)
+            .unwrap();
+        let written = tempfile::tempdir().unwrap();
+        save_peft(written.path(), &config, &adapter, &target).unwrap();
+        let again = load(written.path(), &model.shape, "bert").unwrap();
+        assert_eq!(again.config, config);
+        assert_eq!(parameters(&again.adapter), parameters(&adapter));
+    }
+}
+
+#[test]
+fn what_peft_does_not_have_is_refused_with_what_can_be_done() {
+    let head = Folder::of("peft/bert_cls_lora")
+        .load()
+        .unwrap()
+        .head
+        .unwrap();
+    for (name, expected) in [
+        ("unipelt", "several parts"),
+        ("seq_bn", "no bottleneck adapters"),
+        ("prefix", "shift_positions"),
+        ("prompt", "word_embeddings"),
+    ] {
+        let config = AdapterConfig::preset(name).unwrap();
+        let why = peft_cannot_hold(&config, &head.tensors).unwrap();
+        assert!(why.contains(expected), "{name}: {why}");
+    }
+    let mut gated = AdapterConfig::preset("lora").unwrap();
+    gated.set("lora.use_gating=true").unwrap();
+    let why = peft_cannot_hold(&gated, &head.tensors).unwrap();
+    assert!(why.contains("gates"), "{why}");
+    let plain = AdapterConfig::preset("lora").unwrap();
+    assert_eq!(peft_cannot_hold(&plain, &head.tensors), None);
+    let flexible = head
+        .tensors
+        .into_iter()
+        .map(|(name, tensor)| (format!("heads.a.{name}"), tensor));
+    let why = peft_cannot_hold(&plain, &flexible.collect()).unwrap();
+    assert!(why.contains("--head auto"), "{why}");
 }

@@ -1,0 +1,180 @@
+//! AdapterHub's files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use pelt_hooks::values;
+use pelt_methods::{
+    Adapter, AdapterConfig, AnyMethod, PartConfig, StackRules, StackedLora, StackedParallel,
+    adapterhub_cannot_hold, as_fusion, save_pytorch_copies, trained_level,
+};
+use pelt_tensors::HostTensor;
+
+use super::Export;
+use crate::data::label_names;
+use crate::method::Tuning;
+use crate::run_folder::{ADAPTER_NAME, host_tensors};
+
+/// An adapter of a run, which may have several.
+pub(super) struct Member {
+    pub name: String,
+    config: AdapterConfig,
+    adapter: Adapter,
+}
+
+impl Export<'_> {
+    /// One folder for every adapter where there are several; the head lies with the last one, or with the mixture.
+    pub(super) fn adapterhub(&self, folder: &Path) -> Result<()> {
+        let config = &self.run.record.config;
+        let members = self.members()?;
+        let shown = self.args.run.display();
+        for part in members.iter().flat_map(|member| &member.config.parts) {
+            if let Some(why) = adapterhub_cannot_hold(part) {
+                bail!("{shown}: AdapterHub's format cannot hold the run's adapter: {why}");
+            }
+        }
+        if let Some(why) = self.rules_differ(&members) {
+            bail!("{shown}: AdapterHub computes stacks in another way: {why}");
+        }
+        let mixture = match &config.tuning {
+            Tuning::Fusion(fusion) => Some(fusion),
+            _ => None,
+        };
+        let alone = members.len() == 1 && mixture.is_none();
+        for member in &members {
+            let own = match alone {
+                true => folder.to_path_buf(),
+                false => folder.join(&member.name),
+            };
+            std::fs::create_dir_all(&own)
+                .with_context(|| format!("{}: cannot be created", own.display()))?;
+            pelt_methods::save(
+                &own,
+                &member.name,
+                &member.config,
+                &member.adapter,
+                &self.info,
+            )?;
+            let is_last = members.last().is_some_and(|last| last.name == member.name);
+            if is_last && mixture.is_none() {
+                self.head(&own, &member.name)?;
+            }
+            save_pytorch_copies(&own)?;
+        }
+        if let Some(fusion) = mixture {
+            let trained = as_fusion(&self.run.model.method).context("the run has no mixture")?;
+            let names = &config.fused(&self.args.run)?.names;
+            pelt_methods::save_fusion(folder, names, fusion, trained, &self.info)?;
+            self.head(folder, &names.join(","))?;
+            save_pytorch_copies(folder)?;
+        }
+        Ok(())
+    }
+
+    /// The run's adapters, the lowest one first.
+    pub(super) fn members(&self) -> Result<Vec<Member>> {
+        let config = &self.run.record.config;
+        let method = &self.run.model.method;
+        let run = &self.args.run;
+        let own = match &config.tuning {
+            Tuning::Adapter(own) => own,
+            Tuning::Fusion(_) => {
+                let fused = config.fused(run)?;
+                let levels = fused.adapters(run, &self.base)?.into_iter();
+                let named = levels.zip(&fused.names).map(|(level, name)| Member {
+                    name: name.clone(),
+                    config: level.config,
+                    adapter: level.adapter,
+                });
+                return Ok(named.collect());
+            }
+            Tuning::Full | Tuning::BitFit => bail!(
+                "{}: the run trained {}, which is no adapter; {}",
+                run.display(),
+                self.trained(),
+                self.instead()
+            ),
+        };
+        let mut levels: Vec<(AdapterConfig, Adapter)> = Vec::new();
+        match (own.parts.as_slice(), method.parts.as_slice()) {
+            ([PartConfig::Stack(config)], [AnyMethod::Stack(stack)]) => {
+                let trained = stack.levels.iter().cloned();
+                levels.extend(config.levels.iter().cloned().zip(trained));
+            }
+            _ => {
+                if let Some(below) = &config.stack {
+                    let below = below.load(run, &self.base)?.into_iter();
+                    levels.extend(below.map(|level| (level.config, level.adapter)));
+                }
+                levels.push((own.clone(), trained_level(method).clone()));
+            }
+        }
+        let alone = levels.len() == 1;
+        let name = |number: usize| match alone {
+            true => self.args.name.clone(),
+            false => format!("{}_{}", self.args.name, number + 1),
+        };
+        let numbered = levels.into_iter().enumerate();
+        Ok(numbered
+            .map(|(number, (config, adapter))| Member {
+                name: name(number),
+                config,
+                adapter,
+            })
+            .collect())
+    }
+
+    /// What a stack of these adapters would compute in another way there.
+    fn rules_differ(&self, members: &[Member]) -> Option<&'static str> {
+        let config = &self.run.record.config;
+        let rules = match (&config.stack, config.tuning.adapter().parts.as_slice()) {
+            (Some(below), _) => StackRules {
+                lora: below.lora,
+                parallel: below.parallel,
+            },
+            (None, [PartConfig::Stack(stack)]) => StackRules {
+                lora: stack.lora,
+                parallel: stack.parallel,
+            },
+            _ => return None,
+        };
+        let several = |wanted: fn(&PartConfig) -> bool| {
+            let with = members
+                .iter()
+                .filter(|one| one.config.parts.iter().any(wanted));
+            with.count() > 1
+        };
+        let lora = |part: &PartConfig| matches!(part, PartConfig::Lora(_));
+        let parallel =
+            |part: &PartConfig| matches!(part, PartConfig::Bottleneck(one) if one.is_parallel);
+        if rules.lora == StackedLora::Sum && several(lora) {
+            return Some("the run's LoRAs are added up (sum), and there each reads the one below");
+        }
+        let summed = rules.parallel == StackedParallel::Sum && several(parallel);
+        summed.then_some(
+            "the run's parallel adapters are added up (sum), and there the last one replaces the others",
+        )
+    }
+
+    /// Writes the task head; the tensors of a flexible one carry the adapter's name.
+    fn head(&self, folder: &Path, name: &str) -> Result<()> {
+        let config = &self.run.record.config;
+        let head = &self.run.model.head;
+        let (old, new) = (format!("heads.{ADAPTER_NAME}."), format!("heads.{name}."));
+        let tensors = host_tensors(&head.named_params(), &values(head))?.into_iter();
+        let renamed: BTreeMap<String, HostTensor> = tensors
+            .map(|(tensor, value)| (tensor.replacen(&old, &new, 1), value))
+            .collect();
+        let labels = label_names(&config.target);
+        pelt_methods::save_head(
+            folder,
+            name,
+            &renamed,
+            labels.as_deref(),
+            config.head.labels,
+            &self.info,
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! The model card of an exported folder: `README.md` with the block of metadata that the Hub reads.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use pelt_data::Target;
+use pelt_encoder::HeadKind;
+use pelt_methods::PartConfig;
+use pelt_tensors::write_atomically;
+
+use super::Export;
+use crate::args::ExportFormat;
+use crate::method::Tuning;
+
+impl Export<'_> {
+    pub(super) fn card(&self, folder: &Path) -> Result<()> {
+        let text = format!("{}{}{}", self.metadata(), self.description(), self.usage()?);
+        Ok(write_atomically(
+            &folder.join("README.md"),
+            text.as_bytes(),
+        )?)
+    }
+
+    fn metadata(&self) -> String {
+        let library = match self.args.format {
+            ExportFormat::Adapterhub => "adapters",
+            ExportFormat::Peft => "peft",
+            ExportFormat::SafetensorsMerged => "transformers",
+        };
+        let pipeline = match self.run.record.config.target {
+            Target::Span => "question-answering",
+            _ => "text-classification",
+        };
+        let mut out = format!(
+            "---\nbase_model: {}\nlibrary_name: {library}\npipeline_tag: {pipeline}\ntags:\n- pelt\n",
+            quoted(&self.info.model_name)
+        );
+        if let Tuning::Adapter(adapter) = &self.run.record.config.tuning {
+            for part in &adapter.parts {
+                out += &format!("- {}\n", part.name());
+            }
+        }
+        out += "metrics:\n";
+        for metric in &self.run.record.config.metrics {
+            out += &format!("- {}\n", metric.name());
+        }
+        out + "---\n\n"
+    }
+
+    /// What was trained on what, and what came out.
+    fn description(&self) -> String {
+        let record = &self.run.record;
+        let (config, results) = (&record.config, &record.results);
+        let trained = match &config.tuning {
+            Tuning::Adapter(adapter) => {
+                let parts: Vec<&str> = adapter.parts.iter().map(PartConfig::name).collect();
+                parts.join(" + ")
+            }
+            Tuning::Fusion(_) => "AdapterFusion".into(),
+            Tuning::Full => "full fine-tuning".into(),
+            Tuning::BitFit => "BitFit".into(),
+        };
+        let task = config.data.task.as_deref().unwrap_or("own rows");
+        let mut out = format!(
+            "# {}\n\n{trained} of {} for {task}: {} trained parameters (the encoder has {}), {} optimiser steps on {} rows with seed {}, \
+             written by pelt {}.\n",
+            self.args.name,
+            self.info.model_name,
+            results.trainable_parameters,
+            results.base_parameters,
+            results.steps,
+            config.data.train_rows,
+            config.train.seed,
+            record.version,
+        );
+        if let Some(note) = &config.data.note {
+            out += &format!("\nThe rows: {note}.\n");
+        }
+        let best_on = results.best_on.as_ref();
+        let mut scores = vec![(best_on.map(|on| (on.set.clone(), on.rows)), &results.best)];
+        if let Some(test) = &results.test {
+            scores.push((Some((test.on.set.clone(), test.on.rows)), &test.values));
+        }
+        out += "\n| rows | metric | value |\n| --- | --- | --- |\n";
+        for (on, values) in scores {
+            let on = on.map_or("development rows".to_string(), |(set, rows)| {
+                format!("{set} ({rows})")
+            });
+            for (metric, value) in values {
+                // Writing to a text cannot fail.
+                let _ = writeln!(out, "| {on} | {metric} | {value:.4} |");
+            }
+        }
+        out
+    }
+
+    fn usage(&self) -> Result<String> {
+        let model = &self.info.model_name;
+        let class = match self.run.record.config.target {
+            Target::Span => "AutoModelForQuestionAnswering",
+            _ => "AutoModelForSequenceClassification",
+        };
+        let labels = match self.run.record.config.target {
+            Target::Span => String::new(),
+            _ => format!(", num_labels={}", self.run.record.config.head.labels),
+        };
+        let python = match self.args.format {
+            ExportFormat::Adapterhub => self.with_adapters(class, &labels)?,
+            ExportFormat::Peft => format!(
+                "from peft import PeftModel\nfrom transformers import {class}\n\n\
+                 base = {class}.from_pretrained(\"{model}\"{labels})\n\
+                 model = PeftModel.from_pretrained(base, \"FOLDER\").eval()\n"
+            ),
+            ExportFormat::SafetensorsMerged => format!(
+                "from transformers import {class}, AutoTokenizer\n\n\
+                 model = {class}.from_pretrained(\"FOLDER\").eval()\n\
+                 tokenizer = AutoTokenizer.from_pretrained(\"FOLDER\")\n"
+            ),
+        };
+        let mut out =
+            format!("\n## Use\n\n`FOLDER` is the folder of this file.\n\n```python\n{python}```\n");
+        let alone = matches!(&self.run.record.config.tuning, Tuning::Adapter(_))
+            && self.args.format != ExportFormat::SafetensorsMerged;
+        if alone {
+            out += &format!(
+                "\nTo train it further with `pelt`, where MODEL is a folder with {model}:\n\n```bash\n\
+                 pelt train --model MODEL --init-adapter {} --task {} --out RUN\n```\n",
+                self.last_folder()?,
+                self.run
+                    .record
+                    .config
+                    .data
+                    .task
+                    .as_deref()
+                    .unwrap_or("TASK"),
+            );
+        }
+        Ok(out)
+    }
+
+    /// Where the run's own adapter lies.
+    fn last_folder(&self) -> Result<String> {
+        if self.args.format == ExportFormat::Peft {
+            return Ok("FOLDER".into());
+        }
+        let names = self.names()?;
+        Ok(match names.as_slice() {
+            [.., last] if names.len() > 1 => format!("FOLDER/{last}"),
+            _ => "FOLDER".into(),
+        })
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        let members = self.members()?.into_iter();
+        Ok(members.map(|member| member.name).collect())
+    }
+
+    fn with_adapters(&self, class: &str, labels: &str) -> Result<String> {
+        let model = &self.info.model_name;
+        let flexible = matches!(
+            self.run.record.config.head.kind,
+            HeadKind::Flexible | HeadKind::FlexibleSpan { .. }
+        );
+        let mut out = match flexible {
+            true => format!(
+                "import adapters\n\nmodel = adapters.AutoAdapterModel.from_pretrained(\"{model}\")\n"
+            ),
+            false => format!(
+                "import adapters\nfrom transformers import {class}\n\n\
+                 model = {class}.from_pretrained(\"{model}\"{labels})\nadapters.init(model)\n"
+            ),
+        };
+        let names = self.names()?;
+        let listed = names.iter().map(|name| format!("\"{name}\""));
+        let listed = listed.collect::<Vec<_>>().join(", ");
+        let fused = matches!(self.run.record.config.tuning, Tuning::Fusion(_));
+        if names.len() == 1 && !fused {
+            out += "model.load_adapter(\"FOLDER\")\n";
+            out += &format!("model.set_active_adapters({listed})\n");
+            return Ok(out + "model.eval()\n");
+        }
+        out += &format!("for name in [{listed}]:\n    model.load_adapter(f\"FOLDER/{{name}}\")\n");
+        out += &match fused {
+            true => format!(
+                "model.load_adapter_fusion(\"FOLDER\")\nmodel.set_active_adapters(adapters.Fuse({listed}))\n"
+            ),
+            false => format!("model.set_active_adapters(adapters.Stack({listed}))\n"),
+        };
+        Ok(out + "model.eval()\n")
+    }
+}
+
+/// A text as YAML reads it back, whatever is in it: a JSON string is one of YAML's.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,104 @@
+//! Weights in which the adapter is merged: a model folder that `transformers` loads.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use pelt_data::Target;
+use pelt_encoder::HeadKind;
+use pelt_hooks::{EncoderHooks, ProjectionSite};
+use pelt_methods::{Adapter, PartConfig};
+use serde_json::{Map, Value, json};
+
+use super::Export;
+use crate::method::Tuning;
+use crate::model_folder;
+
+impl Export<'_> {
+    pub(super) fn merged(&self, folder: &Path) -> Result<()> {
+        let config = &self.run.record.config;
+        let shown = self.args.run.display();
+        let class = match config.head.kind {
+            HeadKind::BertPooled | HeadKind::Roberta | HeadKind::Span { .. } => {
+                &self.info.model_class
+            }
+            _ => bail!(
+                "{shown}: the run has a flexible head, which no class of transformers has; train with --head auto, or use \
+                 --format adapterhub"
+            ),
+        };
+        let model = self.run.model.clone().for_inference();
+        let layers = self.base.encoder.shape().layers;
+        if is_left(&model.method, layers) {
+            bail!(
+                "{shown}: {}, so the run cannot be merged; use --format adapterhub",
+                self.why_left()
+            );
+        }
+        let mut changes = vec![("architectures", json!([class]))];
+        if !config.head.kind.is_span() {
+            changes.extend(labels(&config.target));
+        }
+        model_folder::write(folder, &model, &self.base, &self.args.model, changes)
+    }
+
+    /// Why something is left that weights of the encoder cannot hold.
+    fn why_left(&self) -> String {
+        let config = &self.run.record.config;
+        match &config.tuning {
+            Tuning::Fusion(_) => "a mixture of adapters depends on what passes through it".into(),
+            _ if config.stack.is_some() => "adapters on top of one another read one another".into(),
+            tuning => {
+                let parts = tuning.adapter().parts;
+                let reasons: Vec<&str> = parts.iter().filter_map(stays).collect();
+                reasons.join(", ")
+            }
+        }
+    }
+}
+
+/// Whether a method that was prepared for inference still contributes anything.
+fn is_left(method: &Adapter, layers: usize) -> bool {
+    method.prompt().is_some()
+        || method.position_shift() > 0
+        || method.changes(ProjectionSite::Pooler)
+        || (0..layers).any(|layer| method.changes_layer(layer))
+}
+
+/// Why a part cannot be merged, if it cannot.
+fn stays(part: &PartConfig) -> Option<&'static str> {
+    match part {
+        PartConfig::Lora(lora) if lora.use_gating => {
+            Some("LoRA's gates depend on what passes through them")
+        }
+        PartConfig::Ia3(ia3) if ia3.use_gating => {
+            Some("the gates of (IA)³ depend on what passes through them")
+        }
+        PartConfig::Lora(_) | PartConfig::Ia3(_) => None,
+        PartConfig::Bottleneck(_) => Some("a bottleneck adapter is not linear"),
+        PartConfig::Prefix(_) => Some("a prefix is rows that attention sees, not weights"),
+        PartConfig::Prompt(_) => Some("a prompt is part of the input, not of the weights"),
+        PartConfig::Stack(_) => Some("adapters on top of one another read one another"),
+    }
+}
+
+/// Entries of a model's configuration that name its outputs.
+fn labels(target: &Target) -> Vec<(&'static str, Value)> {
+    let (names, problem) = match target {
+        Target::Classification { labels } => (labels.clone(), "single_label_classification"),
+        Target::Regression { .. } => (vec!["LABEL_0".to_string()], "regression"),
+        Target::Span => return Vec::new(),
+    };
+    let numbered = names.iter().enumerate();
+    let id2label: Map<String, Value> = numbered
+        .clone()
+        .map(|(number, name)| (number.to_string(), name.clone().into()))
+        .collect();
+    let label2id: Map<String, Value> = numbered
+        .map(|(number, name)| (name.clone(), number.into()))
+        .collect();
+    vec![
+        ("id2label", id2label.into()),
+        ("label2id", label2id.into()),
+        ("problem_type", problem.into()),
+    ]
+}

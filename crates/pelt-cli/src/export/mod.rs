@@ -1,0 +1,141 @@
+//! `pelt export`: a finished run as files of other libraries.
+
+mod adapterhub;
+mod card;
+mod merged;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use pelt_hooks::values;
+use pelt_methods::{ModelInfo, PeftTarget, peft_cannot_hold, save_peft};
+
+use crate::args::{ExportArgs, ExportFormat};
+use crate::method::Tuning;
+use crate::model::Base;
+use crate::run_folder::{self, Run, host_tensors, model_info};
+
+/// Characters of an adapter's name besides letters and digits. In Python it is the name of a module, which has no dots.
+const OF_NAMES: [char; 2] = ['_', '-'];
+
+/// A run with what its files need.
+struct Export<'a> {
+    args: &'a ExportArgs,
+    base: Base,
+    run: Run,
+    /// The base model as files describe it.
+    info: ModelInfo,
+}
+
+pub fn run(args: &ExportArgs) -> Result<()> {
+    let of_name = |c: char| c.is_ascii_alphanumeric() || OF_NAMES.contains(&c);
+    ensure!(
+        !args.name.is_empty() && args.name.chars().all(of_name),
+        "--name must be letters, digits, _ and -, but is \"{}\"",
+        args.name
+    );
+    ensure!(
+        !args.out.exists(),
+        "{}: is there already; choose a new folder",
+        args.out.display()
+    );
+    let record = run_folder::read_record(&args.run)?;
+    let base = Base::open(&args.model, None)?;
+    let run = run_folder::load(&args.run, record, &base, &args.model)?;
+    let info = ModelInfo {
+        model_name: base_name(args),
+        ..model_info(&run.record.config)
+    };
+    let export = Export {
+        args,
+        base,
+        run,
+        info,
+    };
+    let out = std::path::absolute(&args.out)
+        .with_context(|| format!("{}: cannot be made absolute", args.out.display()))?;
+    let parent = out.parent().context("--out needs a folder's name")?;
+    let unwritable = || format!("{}: cannot be written to", parent.display());
+    std::fs::create_dir_all(parent).with_context(unwritable)?;
+    // Whole or not at all: it gets its name when everything is in it.
+    let fresh = parent.join(format!(".pelt-export-{}.tmp", std::process::id()));
+    std::fs::create_dir(&fresh).with_context(unwritable)?;
+    let written = export.write(&fresh).and_then(|()| {
+        std::fs::rename(&fresh, &out)
+            .with_context(|| format!("{}: cannot be written", args.out.display()))
+    });
+    if written.is_err() {
+        // The error says why there is nothing; what is left of it is of no use.
+        let _ = std::fs::remove_dir_all(&fresh);
+    }
+    written?;
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+/// The base model's name on the Hub, or that of its folder.
+fn base_name(args: &ExportArgs) -> String {
+    let folder = || {
+        let folder = std::fs::canonicalize(&args.model).unwrap_or_else(|_| args.model.clone());
+        let name = folder.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    args.base_name.clone().unwrap_or_else(folder)
+}
+
+impl Export<'_> {
+    fn write(&self, folder: &Path) -> Result<()> {
+        match self.args.format {
+            ExportFormat::Adapterhub => self.adapterhub(folder)?,
+            ExportFormat::Peft => self.peft(folder)?,
+            ExportFormat::SafetensorsMerged => self.merged(folder)?,
+        }
+        self.card(folder)
+    }
+
+    fn peft(&self, folder: &Path) -> Result<()> {
+        let config = &self.run.record.config;
+        let shown = self.args.run.display();
+        let Tuning::Adapter(adapter) = &config.tuning else {
+            bail!(
+                "{shown}: the run trained {}, which PEFT's format cannot hold; {}",
+                self.trained(),
+                self.instead()
+            );
+        };
+        ensure!(
+            config.stack.is_none(),
+            "{shown}: the run's adapter stands on others, which PEFT's format cannot hold; --format adapterhub writes all of them"
+        );
+        let head = &self.run.model.head;
+        let head = host_tensors(&head.named_params(), &values(head))?;
+        if let Some(why) = peft_cannot_hold(adapter, &head) {
+            bail!("{shown}: PEFT's format cannot hold the run's adapter: {why}");
+        }
+        let frozen = |name: &str| self.base.checkpoint.tensor(name).ok().map(|t| t.values);
+        let target = PeftTarget {
+            model: &self.info,
+            shape: self.base.encoder.shape(),
+            base: &frozen,
+            head: &head,
+        };
+        Ok(save_peft(folder, adapter, &self.run.model.method, &target)?)
+    }
+
+    /// What the run trained, in a sentence.
+    fn trained(&self) -> &'static str {
+        match self.run.record.config.tuning {
+            Tuning::Adapter(_) => "an adapter",
+            Tuning::Fusion(_) => "a mixture of adapters",
+            Tuning::Full | Tuning::BitFit => "the encoder itself",
+        }
+    }
+
+    /// The format for what is no single adapter.
+    fn instead(&self) -> &'static str {
+        match self.run.record.config.tuning {
+            Tuning::Full | Tuning::BitFit => "use --format safetensors-merged",
+            _ => "use --format adapterhub",
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `pelt import`: an adapter of another library as a finished run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Result, bail, ensure};
+use pelt_data::{Card, Target};
+use pelt_encoder::{Head, HeadKind};
+use pelt_metrics::Metric;
+use pelt_train::{PeftModel, TrainConfig};
+
+use crate::args::ImportArgs;
+use crate::data::default_metrics;
+use crate::device::{self, device};
+use crate::forward::{head_from, head_of};
+use crate::method::Tuning;
+use crate::model::{Base, absolute};
+use crate::run_folder::{self, BaseModel, RUN_FOLDER, Results, RunConfig, RunData};
+use crate::trained_adapter::fingerprint;
+use crate::training::Counts;
+
+pub fn run(args: &ImportArgs) -> Result<()> {
+    let shown = args.adapter.display();
+    let card = args
+        .task
+        .as_deref()
+        .map(Card::require_builtin)
+        .transpose()?;
+    let base = Base::open(&args.model, None)?;
+    let frozen = |name: &str| base.checkpoint.tensor(name).ok().map(|t| t.values);
+    let loaded = pelt_methods::load(
+        &args.adapter,
+        base.encoder.shape(),
+        base.config().architecture.name(),
+        &device(),
+        &frozen,
+    )?;
+    let names = loaded.head.as_ref().and_then(|head| head.labels.clone());
+    let head = match (&args.head, &loaded.head) {
+        (Some(folder), _) => head_from(folder, &base)?,
+        (None, Some(head)) => head_of(head, &loaded.name, &base, &args.adapter)?,
+        (None, None) => bail!(
+            "{shown}: there is no task head in this folder; name the folder that has one with --head, or train a new one with \
+             `pelt train --init-adapter`"
+        ),
+    };
+    let head = head.with_dropout(base.config().classifier_dropout);
+    let target = target(args, &head, names, card.as_ref())?;
+    let (metrics, primary_metric) = metrics(card.as_ref(), &target);
+    let fingerprint = fingerprint(&args.adapter)?;
+    let path = absolute(&args.adapter)?;
+    let usual = TrainConfig::default().max_length;
+    let fits = |length: &usize| base.encoder.check_length(*length, &loaded.adapter).is_ok();
+    let longest = (1..=usual).rev().find(fits);
+    let max_length = args.max_length.or(longest).unwrap_or(usual);
+    base.encoder.check_length(max_length, &loaded.adapter)?;
+    let config = RunConfig {
+        tuning: Tuning::Adapter(loaded.config),
+        head: head.config(),
+        metrics,
+        primary_metric,
+        base: BaseModel::of(&args.model, &base)?,
+        data: RunData {
+            task: args.task.clone(),
+            train: format!("unknown rows (imported from {path})"),
+            train_rows: 0,
+            train_fingerprint: String::new(),
+            validation: None,
+            validation_fingerprint: None,
+            validation_rows: 0,
+            text_column: None,
+            pair_column: None,
+            pairs: match &card {
+                Some(card) => card.columns.pair.is_some(),
+                None => args.pairs || target == Target::Span,
+            },
+            note: Some(format!("the adapter was imported from {path}")),
+            test: None,
+            test_rows: None,
+            test_fingerprint: None,
+            data_seed: None,
+        },
+        target,
+        train: TrainConfig {
+            max_length,
+            ..TrainConfig::default()
+        },
+        dropout: None,
+        questions: None,
+        init_adapter: Some(fingerprint),
+        stack: None,
+        fused: None,
+    };
+    let model = PeftModel::new(Arc::clone(&base.encoder), loaded.adapter, head);
+    let counts = Counts::of(&model, &base);
+    let results = Results {
+        trainable_parameters: counts.trained,
+        base_parameters: counts.base,
+        steps: 0,
+        effective_batch_size: 0,
+        device: device::name().into(),
+        best_step: 0,
+        best: BTreeMap::new(),
+        best_on: None,
+        test: None,
+        truncated_rows: 0,
+        seconds: 0.0,
+        stopped_early: false,
+        peak_memory_mib: None,
+    };
+    run_folder::prepare(&RUN_FOLDER, &args.out, args.force, false)?;
+    run_folder::save(&args.out, &config, results, &model, &base)?;
+    println!("run: {}", args.out.display());
+    Ok(())
+}
+
+/// What the head predicts: with the names of the classes from the command line, the task or the file, in this order.
+fn target(
+    args: &ImportArgs,
+    head: &Head,
+    names: Option<Vec<String>>,
+    card: Option<&Card>,
+) -> Result<Target> {
+    let shown = args.adapter.display();
+    let kind = head.config().kind;
+    let outputs = head.config().labels;
+    ensure!(
+        !kind.is_masked_lm(),
+        "{shown}: its head predicts tokens, which no task here has; train another one with `pelt train --init-adapter`"
+    );
+    let target = match card {
+        Some(card) => card.target.clone(),
+        None if kind.is_span() => Target::Span,
+        None if !args.labels.is_empty() => Target::Classification {
+            labels: args.labels.clone(),
+        },
+        None if outputs == 1 => Target::Regression { range: None },
+        None => Target::Classification {
+            labels: names.unwrap_or_else(|| {
+                (0..outputs)
+                    .map(|number| format!("LABEL_{number}"))
+                    .collect()
+            }),
+        },
+    };
+    let spans = matches!(kind, HeadKind::Span { .. } | HeadKind::FlexibleSpan { .. });
+    if spans != (target == Target::Span) || target.outputs() != outputs {
+        bail!(
+            "{shown}: its head has {outputs} outputs{}, but {} has {}",
+            if spans {
+                " (start and end of an answer)"
+            } else {
+                ""
+            },
+            match (card, args.labels.is_empty()) {
+                (Some(card), _) => card.name.as_str(),
+                (None, false) => "--labels",
+                (None, true) => "its list of labels",
+            },
+            target.outputs()
+        );
+    }
+    Ok(target)
+}
+
+fn metrics(card: Option<&Card>, target: &Target) -> (Vec<Metric>, Metric) {
+    match card {
+        Some(card) => (card.metrics.clone(), card.primary_metric),
+        None => default_metrics(target),
+    }
+}

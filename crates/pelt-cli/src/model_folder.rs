@@ -1,0 +1,72 @@
+//! A model folder that any reader of Hugging Face's layout can open.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use pelt_hooks::values;
+use pelt_methods::Adapter;
+use pelt_tensors::{write_atomically, write_safetensors};
+use pelt_train::PeftModel;
+use serde_json::Value;
+
+use crate::model::Base;
+use crate::run_folder::host_tensors;
+
+/// The weights of a whole model.
+pub const MODEL_FILE: &str = "model.safetensors";
+
+/// What a tokenizer can consist of.
+pub const TOKENIZER_FILES: [&str; 7] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
+
+/// Writes encoder and head, the tokenizer of the base model, and its configuration with these entries changed.
+pub fn write(
+    folder: &Path,
+    model: &PeftModel<Adapter>,
+    base: &Base,
+    base_folder: &Path,
+    changes: Vec<(&str, Value)>,
+) -> Result<()> {
+    let encoder = model.encoder();
+    let prefix = base.config().architecture.name();
+    let mut tensors = host_tensors(&model.head.named_params(), &values(&model.head))?;
+    for (name, tensor) in host_tensors(&encoder.named_params(), &values(encoder))? {
+        tensors.insert(format!("{prefix}.{name}"), tensor);
+    }
+    let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+    write_safetensors(&folder.join(MODEL_FILE), &tensors, &metadata)?;
+    for file in TOKENIZER_FILES {
+        let from = base_folder.join(file);
+        if from.exists() {
+            let bytes = std::fs::read(&from)
+                .with_context(|| format!("{}: cannot be read", from.display()))?;
+            write_atomically(&folder.join(file), &bytes)?;
+        }
+    }
+    let path = base_folder.join("config.json");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{}: cannot be read", path.display()))?;
+    let mut config: Value = serde_json::from_str(&text)
+        .with_context(|| format!("{}: not a model configuration", path.display()))?;
+    for (name, value) in changes {
+        config[name] = value;
+    }
+    for name in ["dtype", "torch_dtype"] {
+        if let Some(value) = config.get_mut(name) {
+            *value = "float32".into();
+        }
+    }
+    let text = format!("{config:#}");
+    Ok(write_atomically(
+        &folder.join("config.json"),
+        text.as_bytes(),
+    )?)
+}

@@ -1,0 +1,240 @@
+//! Runs as files of other libraries.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests may unwrap as tests do.
+
+mod common;
+
+use common::{SMALL_UNION, Scene};
+use pelt_testkit::fixture;
+
+const TRAIN: &str = "train --model bert --train-file train.tsv --validation-file dev.tsv --epochs 1 --batch-size 8 --max-length 32 --lr 1e-2";
+
+/// A scene with one batch for `forward`.
+fn scene() -> Scene {
+    let scene = Scene::new();
+    scene.write_integers(
+        "inputs.safetensors",
+        &[
+            ("input_ids", &[2, 4], &[2, 5, 6, 3, 2, 7, 3, 0]),
+            ("attention_mask", &[2, 4], &[1, 1, 1, 1, 1, 1, 1, 0]),
+        ],
+    );
+    scene
+}
+
+fn logits(scene: &Scene, arguments: &str) -> Vec<f32> {
+    scene.succeeds(&format!(
+        "forward --inputs inputs.safetensors --output out.safetensors {arguments}"
+    ));
+    scene.tensors("out.safetensors")["logits"].values.clone()
+}
+
+fn assert_close(found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len());
+    let pairs = found.iter().zip(expected);
+    let largest = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(largest < 1e-5, "{found:?} {expected:?}");
+}
+
+#[test]
+fn adapterhubs_files_hold_the_same_adapter_and_head_twice() {
+    let scene = scene();
+    for head in ["auto", "flexible"] {
+        let run = format!("run_{head}");
+        let out = format!("out_{head}");
+        scene.succeeds(&format!("{TRAIN} {SMALL_UNION} --head {head} --out {run}"));
+        scene.succeeds(&format!(
+            "export --run {run} --model bert --format adapterhub --name mine --base-name owner/base --out {out}"
+        ));
+        let files = [
+            "README.md",
+            "adapter.safetensors",
+            "adapter_config.json",
+            "head_config.json",
+            "model_head.safetensors",
+            "pytorch_adapter.bin",
+            "pytorch_model_head.bin",
+        ];
+        assert_eq!(scene.names(&out), files);
+        for (one, other) in [(1, 5), (4, 6)] {
+            let [one, other] =
+                [one, other].map(|at| scene.tensors(&format!("{out}/{}", files[at])));
+            assert_eq!(one, other);
+        }
+        let config = scene.read_json(&format!("{out}/adapter_config.json"));
+        assert_eq!(
+            (&config["name"], &config["model_name"]),
+            (&"mine".into(), &"owner/base".into())
+        );
+        let expected = logits(&scene, &format!("--model bert --adapter {run}"));
+        assert_close(
+            &logits(&scene, &format!("--model bert --adapter {out}")),
+            &expected,
+        );
+        // Those of PyTorch alone give the same.
+        for file in [files[1], files[4]] {
+            std::fs::remove_file(scene.path(&format!("{out}/{file}"))).unwrap();
+        }
+        assert_close(
+            &logits(&scene, &format!("--model bert --adapter {out}")),
+            &expected,
+        );
+        let card = String::from_utf8(scene.read(&format!("{out}/README.md"))).unwrap();
+        assert!(
+            card.contains("base_model: \"owner/base\"") && card.contains("load_adapter"),
+            "{card}"
+        );
+    }
+    scene.refuses(
+        "export --run run_auto --model bert --format adapterhub --out out_auto",
+        &["out_auto", "is there already"],
+    );
+    scene.refuses(
+        "export --run run_auto --model bert --format adapterhub --name a.b --out other",
+        &["--name", "a.b"],
+    );
+    scene.refuses(
+        "export --run run_auto --model bert --format peft --out other",
+        &["run_auto", "several parts", "AdapterHub"],
+    );
+    scene.refuses(
+        "export --run run_auto --model bert --format safetensors-merged --out other",
+        &["run_auto", "cannot be merged", "prompt", "adapterhub"],
+    );
+}
+
+#[test]
+fn lora_can_be_merged_and_given_to_peft() {
+    let scene = scene();
+    scene.succeeds(&format!("{TRAIN} --method lora --out run"));
+    let expected = logits(&scene, "--model bert --adapter run");
+    scene.succeeds("export --run run --model bert --format safetensors-merged --out merged");
+    assert_close(&logits(&scene, "--model merged"), &expected);
+    let config = scene.read_json("merged/config.json");
+    assert_eq!(config["architectures"][0], "BertForSequenceClassification");
+    assert_eq!(config["id2label"].as_object().unwrap().len(), 2);
+    scene.succeeds("export --run run --model bert --format peft --out peft");
+    assert_close(&logits(&scene, "--model bert --adapter peft"), &expected);
+
+    scene.succeeds(&format!(
+        "{TRAIN} --method lora --head flexible --out flexible"
+    ));
+    for format in ["peft", "safetensors-merged"] {
+        let arguments = format!("export --run flexible --model bert --format {format} --out other");
+        scene.refuses(&arguments, &["flexible", "--head auto"]);
+    }
+}
+
+#[test]
+fn a_trained_encoder_is_a_model_of_its_own() {
+    let scene = scene();
+    scene.succeeds(&format!("{TRAIN} --method bitfit --out run"));
+    scene.succeeds("export --run run --model bert --format safetensors-merged --out whole");
+    let expected = logits(&scene, "--model bert --adapter run");
+    assert_close(&logits(&scene, "--model whole"), &expected);
+    for format in ["peft", "adapterhub"] {
+        let arguments = format!("export --run run --model bert --format {format} --out other");
+        scene.refuses(&arguments, &["the encoder itself", "safetensors-merged"]);
+    }
+}
+
+#[test]
+fn every_adapter_of_a_stack_has_a_folder() {
+    let scene = scene();
+    scene.succeeds(&format!("{TRAIN} --method lora --out first"));
+    scene.succeeds(&format!("{TRAIN} --method seq_bn --stack first --out run"));
+    scene.succeeds("export --run run --model bert --format adapterhub --name level --out out");
+    assert_eq!(scene.names("out"), ["README.md", "level_1", "level_2"]);
+    let expected = logits(&scene, "--model bert --adapter run");
+    let found = logits(
+        &scene,
+        "--model bert --adapter out/level_1 --adapter out/level_2",
+    );
+    assert_close(&found, &expected);
+    let card = String::from_utf8(scene.read("out/README.md")).unwrap();
+    assert!(card.contains("Stack(\"level_1\", \"level_2\")"), "{card}");
+    scene.refuses(
+        "export --run run --model bert --format peft --out other",
+        &["run", "stands on others", "adapterhub"],
+    );
+}
+
+/// An adapter of a fixture, with the encoder that it is for, as the folders `adapter` and `model`.
+fn published(scene: &Scene, case: &str, model: &str) {
+    for (from, to) in [
+        (format!("cases/{case}/adapter"), "adapter"),
+        (format!("models/{model}"), "model"),
+    ] {
+        for file in std::fs::read_dir(fixture(from)).unwrap() {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            scene.write(&format!("{to}/{name}"), std::fs::read(file.path()).unwrap());
+        }
+    }
+    scene.bert("words");
+    scene.write("model/vocab.txt", scene.read("words/vocab.txt"));
+}
+
+#[test]
+fn a_published_adapter_is_scored_trained_further_and_handed_back() {
+    let scene = scene();
+    published(&scene, "adapters/bert_flex_cls_unipelt_prompt", "bert/base");
+    scene.succeeds("import --adapter adapter --model model --labels bad,good,fair --out run");
+    let expected = logits(&scene, "--model model --adapter adapter");
+    assert_close(&logits(&scene, "--model model --adapter run"), &expected);
+    let answer = scene.pelt_with_input("predict --run run --model model", "the movie was good\n");
+    let label = answer.json_lines()[0]["label"]
+        .as_str()
+        .unwrap()
+        .to_string();
+    assert!(
+        ["bad", "good", "fair"].contains(&label.as_str()),
+        "{answer:?}"
+    );
+
+    let name = scene.read_json("adapter/adapter_config.json")["name"]
+        .as_str()
+        .unwrap()
+        .to_string();
+    scene.succeeds(&format!(
+        "export --run run --model model --format adapterhub --name {name} --out back"
+    ));
+    for (published, back) in [
+        ("adapter", "pytorch_adapter.bin"),
+        ("model_head", "pytorch_model_head.bin"),
+    ] {
+        let published = scene.tensors(&format!("adapter/{published}.safetensors"));
+        assert_eq!(scene.tensors(&format!("back/{back}")), published);
+    }
+
+    scene.succeeds(
+        "train --model model --init-adapter adapter --train-file train.tsv --validation-file dev.tsv --epochs 1 --batch-size 8 \
+         --max-length 32 --out further",
+    );
+}
+
+#[test]
+fn an_adapter_without_a_fitting_head_is_no_run() {
+    let scene = scene();
+    published(&scene, "peft/bert_cls_lora", "bert/base");
+    let import = "import --adapter adapter --model model --out run";
+    scene.refuses(
+        &format!("{import} --labels one"),
+        &["adapter", "3 outputs", "--labels", "has 1"],
+    );
+    scene.refuses(
+        &format!("{import} --task mrpc"),
+        &["3 outputs", "mrpc has 2"],
+    );
+    scene.refuses(&format!("{import} --task mrcp"), &["mrcp"]);
+    scene.refuses(
+        &format!("{import} --head model"),
+        &["model", "no classification head"],
+    );
+    scene.succeeds(import);
+    scene.refuses(import, &["run", "--force"]);
+    scene.succeeds(&format!("{import} --force"));
+    let labels =
+        scene.read_json("run/run.json")["config"]["target"]["labels"].clone();
+    assert_eq!(labels, serde_json::json!(["LABEL_0", "LABEL_1", "LABEL_2"]));
+}
