@@ -126,6 +126,15 @@ fn lora_can_be_merged_and_given_to_peft() {
 }
 
 #[test]
+fn factors_are_merged_too() {
+    let scene = scene();
+    scene.succeeds(&format!("{TRAIN} --method ia3 --out run"));
+    scene.succeeds("export --run run --model bert --format safetensors-merged --out merged");
+    let expected = logits(&scene, "--model bert --adapter run");
+    assert_close(&logits(&scene, "--model merged"), &expected);
+}
+
+#[test]
 fn a_trained_encoder_is_a_model_of_its_own() {
     let scene = scene();
     scene.succeeds(&format!("{TRAIN} --method bitfit --out run"));
@@ -234,7 +243,6 @@ fn an_adapter_without_a_fitting_head_is_no_run() {
     scene.succeeds(import);
     scene.refuses(import, &["run", "--force"]);
     scene.succeeds(&format!("{import} --force"));
-    let labels =
-        scene.read_json("run/run.json")["config"]["target"]["labels"].clone();
+    let labels = scene.read_json("run/run.json")["config"]["target"]["labels"].clone();
     assert_eq!(labels, serde_json::json!(["LABEL_0", "LABEL_1", "LABEL_2"]));
 }

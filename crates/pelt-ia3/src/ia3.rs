@@ -29,6 +29,10 @@ impl EncoderHooks for Ia3 {
         Some(site.scale())
     }
 
+    fn changes(&self, site: ProjectionSite) -> bool {
+        self.site(site).is_some()
+    }
+
     fn changes_layer(&self, layer: usize) -> bool {
         let inside =
             |site: &Ia3Site| matches!(site.place, ProjectionSite::Layer(l, _) if l == layer);

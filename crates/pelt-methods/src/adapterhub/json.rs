@@ -228,13 +228,13 @@ pub fn adapterhub_cannot_hold(part: &PartConfig) -> Option<String> {
     match part {
         PartConfig::Stack(_) => Some("a stack is several adapters there".into()),
         PartConfig::Ia3(config) => super::ia3::to_fields(config).is_none().then(|| {
-            "its (IA)³ scales no inputs, and neither attention.output.dense nor the pooler".into()
+            "(IA)³ scales no inputs there, and neither attention.output.dense nor the pooler".into()
         }),
         _ => {
             let mut fields = own_fields(part).into_iter();
             let (field, _) = fields.find(|(field, usual)| ours.get(*field) != Some(usual))?;
             let found = &ours[field];
-            Some(format!("its {} has no {field} = {found}", part.name()))
+            Some(format!("{} has no {field} = {found} there", part.name()))
         }
     }
 }
