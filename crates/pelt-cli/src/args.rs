@@ -33,6 +33,10 @@ pub enum Command {
     Export(ExportArgs),
     /// Make a finished run of an adapter that Python's `adapters` or `peft` saved.
     Import(ImportArgs),
+    /// Keep the table that a prefix's network gives, and not the network.
+    Eject(EjectArgs),
+    /// Compare the settings and weights of two adapters; exits with 1 if they differ.
+    Diff(DiffArgs),
     /// Show what a method would train in a model, by component.
     Inspect(InspectArgs),
     /// Run a batch of token ids through a model, to compare with other implementations.
@@ -43,6 +47,12 @@ pub enum Command {
     Tasks(TasksArgs),
     /// List the devices that this build can use, and those that it finds.
     Devices,
+    /// Print the completions of a shell, for its folder of them.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
     /// Train a logistic regression on the frozen encoder's mean hidden states.
     #[command(hide = true)]
     Probe(ProbeArgs),
@@ -308,6 +318,35 @@ pub struct ImportArgs {
     /// Replace a run that is there.
     #[arg(long)]
     pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct EjectArgs {
+    /// Folder of a finished run.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Folder of the pretrained encoder that the run adapted.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Folder of the new run.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace a run that is there.
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Folder of an adapter, of ours or of another library.
+    #[arg(value_name = "A")]
+    pub a: PathBuf,
+    /// Folder of the other one.
+    #[arg(value_name = "B")]
+    pub b: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

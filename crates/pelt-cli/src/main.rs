@@ -7,12 +7,15 @@ mod corpus;
 mod data;
 mod device;
 mod devices;
+mod diff;
+mod eject;
 mod evaluate;
 mod export;
 mod forward;
 mod gates;
 mod import;
 mod inspect;
+mod interrupt;
 mod levels;
 mod method;
 mod model;
@@ -35,10 +38,15 @@ mod train;
 mod trained_adapter;
 mod training;
 
-use clap::Parser;
+use std::io::Write;
+
+use clap::{CommandFactory, Parser};
+use pelt_train::TrainError;
 
 use crate::args::{Cli, Command};
 
+/// Exit code of `pelt diff` where there is a difference.
+const EXIT_DIFFERENT: i32 = 1;
 /// Exit code of every error that a user can cause.
 const EXIT_USER: i32 = 2;
 /// Exit code of a defect of the program itself.
@@ -55,6 +63,10 @@ fn main() {
         Ok(Ok(())) => {}
         // A closed pipe (`pelt predict | head`) is no error.
         Ok(Err(error)) if is_broken_pipe(&error) => {}
+        Ok(Err(error)) if is_interrupted(&error) => {
+            eprintln!("error: {error:#}; the same command with --resume goes on from there");
+            std::process::exit(interrupt::EXIT_INTERRUPTED);
+        }
         Ok(Err(error)) => {
             eprintln!("error: {error:#}");
             std::process::exit(EXIT_USER);
@@ -95,9 +107,21 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Methods(args) => inspect::methods(&args),
         Command::Tasks(args) => tasks::run(&args),
         Command::Devices => Ok(()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pelt", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
+        }
         Command::Probe(args) => probe::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Eject(args) => eject::run(&args),
+        Command::Diff(args) => {
+            if !diff::run(&args)? {
+                std::process::exit(EXIT_DIFFERENT);
+            }
+            Ok(())
+        }
     }
 }
 
@@ -106,6 +130,11 @@ fn join_thread_pool() {
     let pool = rayon::ThreadPoolBuilder::new().use_current_thread();
     // An error means that the pool exists already, which is slower and nothing else.
     drop(pool.build_global());
+}
+
+fn is_interrupted(error: &anyhow::Error) -> bool {
+    let found = error.downcast_ref::<TrainError>();
+    matches!(found, Some(TrainError::Interrupted { .. }))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -3,14 +3,18 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use pelt_train::{EvaluationReport, Observer, StepReport};
+
+use crate::interrupt::Interrupt;
 
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows steps and evaluations.
 pub struct Progress {
+    interrupt: Interrupt,
     bar: Option<ProgressBar>,
     last_line: Instant,
     speed: Option<f64>,
@@ -18,7 +22,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new() -> Self {
+    pub fn new() -> Result<Self> {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             let style = "{bar:30} {pos}/{len} steps  {msg}";
@@ -27,12 +31,13 @@ impl Progress {
             }
             bar
         });
-        Self {
+        Ok(Self {
+            interrupt: Interrupt::listen()?,
             bar,
             last_line: Instant::now(),
             speed: None,
             remaining: 0.0,
-        }
+        })
     }
 
     fn say(&self, line: &str) {
@@ -44,6 +49,10 @@ impl Progress {
 }
 
 impl Observer for Progress {
+    fn is_interrupted(&self) -> bool {
+        self.interrupt.is_asked()
+    }
+
     fn on_step(&mut self, report: &StepReport) {
         let tokens = report.tokens as f64 / report.seconds.max(1e-9);
         let step = report.seconds;

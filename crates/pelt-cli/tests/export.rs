@@ -246,3 +246,64 @@ fn an_adapter_without_a_fitting_head_is_no_run() {
     let labels = scene.read_json("run/run.json")["config"]["target"]["labels"].clone();
     assert_eq!(labels, serde_json::json!(["LABEL_0", "LABEL_1", "LABEL_2"]));
 }
+
+#[test]
+fn an_ejected_prefix_computes_the_same_with_less() {
+    let scene = scene();
+    scene.succeeds(&format!("{TRAIN} {SMALL_UNION} --out run"));
+    scene.succeeds("eject --run run --model bert --out small");
+    let expected = logits(&scene, "--model bert --adapter run");
+    assert_close(&logits(&scene, "--model bert --adapter small"), &expected);
+    let names = scene.tensors("small/adapter.safetensors");
+    assert!(
+        names
+            .keys()
+            .any(|name| name.ends_with(".self_prefix.control_trans"))
+    );
+    assert!(!names.keys().any(|name| name.ends_with(".wte.weight")));
+    scene.refuses(
+        "eject --run small --model bert --out other",
+        &["small", "no prefix"],
+    );
+    scene.refuses(
+        "eject --run run --model bert --out small",
+        &["small", "--force"],
+    );
+}
+
+#[test]
+fn what_differs_between_adapters_is_shown() {
+    let scene = scene();
+    scene.succeeds(&format!("{TRAIN} --method lora --out run"));
+    scene.succeeds("export --run run --model bert --format adapterhub --name other --base-name bert --out same");
+    scene.change_json("run/adapter_config.json", |json| {
+        json["model_name"] = "bert".into()
+    });
+    let answer = scene.succeeds("diff run same");
+    assert!(
+        answer.stdout.starts_with("0 settings and 0 tensors differ"),
+        "{answer:?}"
+    );
+
+    scene.succeeds(&format!(
+        "{TRAIN} --method lora --set lora.r=4 --seed 7 --out smaller"
+    ));
+    let answer = scene.pelt("diff same smaller --json");
+    assert_eq!(answer.code, Some(1));
+    let found = answer.json();
+    let settings = found["settings"].as_array().unwrap();
+    let rank = settings
+        .iter()
+        .find(|setting| setting["key"] == "config.r")
+        .unwrap();
+    assert_eq!((&rank["a"], &rank["b"]), (&8.into(), &4.into()));
+    let tensors = found["tensors"].as_array().unwrap();
+    assert!(!tensors.is_empty() && tensors.iter().all(|one| one["a"] != one["b"]));
+    assert_eq!(found["equal"], 0);
+
+    scene.succeeds(&format!("{TRAIN} --method lora --seed 7 --out seventh"));
+    let answer = scene.pelt("diff same seventh");
+    assert_eq!(answer.code, Some(1));
+    assert!(answer.stdout.contains("differs by at most"), "{answer:?}");
+    scene.refuses("diff same bert", &["bert", "adapter_config.json"]);
+}

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::process::Stdio;
+
 use common::{SMALL_UNION, Scene, labelled};
 use serde_json::Value;
 
@@ -127,6 +129,41 @@ fn a_run_killed_twice_in_the_middle_of_an_epoch_ends_the_same() {
         last[..2 * STEPS_PER_EPOCH + 10],
         second[..2 * STEPS_PER_EPOCH + 10]
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_asked_to_end_saves_its_state_and_says_how_to_go_on() {
+    use std::io::Read;
+    let scene = scene();
+    scene.succeeds(&train("--out calm"));
+    for (signal, steps) in [("INT", 20), ("TERM", 2 * STEPS_PER_EPOCH + 35)] {
+        let arguments = match signal {
+            "INT" => train("--checkpoint-every 100000 --out run"),
+            _ => train("--checkpoint-every 100000 --out run --resume"),
+        };
+        let mut process = scene.process(&arguments);
+        process.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = process.spawn().unwrap();
+        while steps_recorded(&scene) < steps {
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let id = child.id().to_string();
+        let kill = std::process::Command::new("kill")
+            .args([&format!("-{signal}"), &id])
+            .status();
+        assert!(kill.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        let mut said = String::new();
+        child.stderr.unwrap().read_to_string(&mut said).unwrap();
+        let last = said.lines().last().unwrap();
+        assert!(last.starts_with("error: interrupted after step"), "{said}");
+        assert!(last.contains("--resume"), "{said}");
+        assert!(scene.path("run/checkpoint.safetensors").exists());
+    }
+    scene.succeeds(&train("--checkpoint-every 100000 --out run --resume"));
+    assert_same_end(&scene);
 }
 
 #[test]

@@ -531,3 +531,20 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert!(output.status.success());
 }
+
+#[test]
+fn every_shell_has_completions() {
+    let scene = Scene::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = scene.succeeds(&format!("completions {shell}")).stdout;
+        assert!(
+            script.contains("unipelt") || script.contains("--method"),
+            "{shell}"
+        );
+    }
+    let answer = scene.pelt("completions basch");
+    assert!(
+        answer.code == Some(2) && answer.stderr.contains("bash"),
+        "{answer:?}"
+    );
+}

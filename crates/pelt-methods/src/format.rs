@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::adapterhub::FUSION_CONFIG_FILE;
 use crate::{Adapter, AdapterConfig, LoadedHead, MethodError, adapterhub, peft};
 
+/// The file that describes an adapter.
+pub(crate) const CONFIG_FILE: &str = "adapter_config.json";
+
 /// The largest configuration that is read, in bytes; usual ones have a few thousand.
 const LARGEST_CONFIG: u64 = 16 * 1024 * 1024;
 
@@ -43,7 +46,7 @@ pub fn load(
     device: &Device,
     base: BaseTensors<'_>,
 ) -> Result<Loaded, MethodError> {
-    let path = folder.join("adapter_config.json");
+    let path = folder.join(CONFIG_FILE);
     if !path.exists() {
         let message = match folder.join(FUSION_CONFIG_FILE).exists() {
             true => "this is an AdapterFusion, expected an adapter",
@@ -63,6 +66,14 @@ pub fn load(
         Some(_) => peft::load(&config, &target, base),
         None => adapterhub::load(&config, &target),
     }
+}
+
+/// The content of an adapter folder's `adapter_config.json`, whoever wrote it.
+///
+/// # Errors
+/// If it is missing or no JSON.
+pub fn description(folder: &Path) -> Result<Value, MethodError> {
+    read_json(&folder.join(CONFIG_FILE))
 }
 
 /// Reads a JSON file of moderate size.

@@ -23,7 +23,7 @@ pub use adapterhub::{
 };
 pub use config::AdapterConfig;
 pub use error::MethodError;
-pub use format::{BaseTensors, Loaded, load};
+pub use format::{BaseTensors, Loaded, description, load};
 pub use fusion::{as_adapter, as_fusion, fuse, with_fusion_setting};
 pub use gates::{NamedGate, named_gates};
 pub use head::{LoadedHead, load_head, save_head};

@@ -42,6 +42,14 @@ pub enum TrainError {
         /// What the head gives.
         found: &'static str,
     },
+    /// The observer asked for an end. The state after the step is saved as a checkpoint.
+    #[error("interrupted after step {step} of {total_steps}, whose state is saved")]
+    Interrupted {
+        /// Optimiser steps taken.
+        step: usize,
+        /// All steps of the run.
+        total_steps: usize,
+    },
     /// The loss or a gradient is no longer a number.
     #[error(
         "{what} is {value} at step {step} (epoch {epoch}, batch {batch}); training stopped, and what was last saved is \

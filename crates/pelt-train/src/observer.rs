@@ -57,6 +57,10 @@ pub trait Observer {
     fn on_evaluation(&mut self, _report: &EvaluationReport) {}
     /// After a checkpoint has been written.
     fn on_checkpoint(&mut self, _step: usize) {}
+    /// Asked after every step but the last: whether the run is to end here, with its state saved.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// Watches nothing.

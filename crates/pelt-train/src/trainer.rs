@@ -64,7 +64,7 @@ impl Trainer<'_> {
     /// Runs all steps, from the start or from the folder's checkpoint, and restores the best weights at the end.
     ///
     /// # Errors
-    /// A bad setting, a loss that is no number, a checkpoint of another run, or a file that cannot be written.
+    /// [`TrainError::Interrupted`] if the observer asks for it, with the state saved; a bad setting, a loss that is no number, a checkpoint of another run, or a file that cannot be written.
     pub fn run<M: Method>(
         &self,
         mut model: PeftModel<M>,
@@ -150,10 +150,14 @@ impl Trainer<'_> {
                     stopped_early = self.out_of_patience(&state.counters);
                 }
                 let every = self.config.checkpoint_every;
-                if every.is_some_and(|every| step.is_multiple_of(every)) {
+                let interrupted = !last && !stopped_early && observer.is_interrupted();
+                if interrupted || every.is_some_and(|every| step.is_multiple_of(every)) {
                     state.counters.seconds = seconds_before + started.elapsed().as_secs_f64();
                     state::save(&checkpoint, &state, &params, &values(&model), self.identity)?;
                     observer.on_checkpoint(step);
+                }
+                if interrupted {
+                    return Err(TrainError::Interrupted { step, total_steps });
                 }
                 if stopped_early {
                     break;

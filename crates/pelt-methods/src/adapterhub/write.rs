@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::VERSION;
 use super::json::to_json;
+use crate::format::CONFIG_FILE;
 use crate::{Adapter, AdapterConfig, MethodError};
 
 /// The base model as adapter files describe it.
@@ -68,7 +69,7 @@ pub fn save(
     adapter: &Adapter,
     model: &ModelInfo,
 ) -> Result<(), MethodError> {
-    let path = folder.join("adapter_config.json");
+    let path = folder.join(CONFIG_FILE);
     let described = to_json(config).map_err(|e| {
         MethodError::file(&path, format!("the configuration cannot be written: {e}"))
     })?;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{PROMPT_EMBEDDINGS, ROOT, ia3};
 use crate::adapterhub::{tensors_by_name, write_both};
-use crate::format::BaseTensors;
+use crate::format::{BaseTensors, CONFIG_FILE};
 use crate::{Adapter, AdapterConfig, AnyMethod, MethodError, ModelInfo, PartConfig};
 
 /// What a PEFT folder is written for.
@@ -40,7 +40,7 @@ pub fn save_peft(
     adapter: &Adapter,
     target: &PeftTarget<'_>,
 ) -> Result<(), MethodError> {
-    let path = folder.join("adapter_config.json");
+    let path = folder.join(CONFIG_FILE);
     let part = only_part(config).map_err(|why| MethodError::file(&path, why))?;
     let module = head_module(target.head).map_err(|why| MethodError::file(&path, why))?;
     let mut tensors = match (part, adapter.parts.as_slice()) {

@@ -1,0 +1,46 @@
+//! `pelt eject`: a run with its prefixes as tables, without the networks that made them.
+
+use anyhow::{Result, ensure};
+use pelt_methods::{AnyMethod, PartConfig};
+
+use crate::args::EjectArgs;
+use crate::method::Tuning;
+use crate::model::Base;
+use crate::run_folder::{self, RUN_FOLDER, Run};
+use crate::training::Counts;
+
+pub fn run(args: &EjectArgs) -> Result<()> {
+    let shown = args.run.display();
+    let record = run_folder::read_record(&args.run)?;
+    ensure!(
+        record.config.stack.is_none(),
+        "{shown}: the run's adapter stands on others, and only one that stands alone can be ejected"
+    );
+    let base = Base::open(&args.model, None)?;
+    let Run {
+        mut record,
+        mut model,
+    } = run_folder::load(&args.run, record, &base, &args.model)?;
+    let mut ejected = 0;
+    if let Tuning::Adapter(config) = &mut record.config.tuning {
+        for (part, method) in config.parts.iter_mut().zip(&mut model.method.parts) {
+            if let (PartConfig::Prefix(prefix), AnyMethod::Prefix(made)) = (part, method)
+                && !prefix.flat
+            {
+                prefix.flat = true;
+                *made = made.clone().eject();
+                ejected += 1;
+            }
+        }
+    }
+    ensure!(
+        ejected > 0,
+        "{shown}: there is no prefix in this run that a network makes"
+    );
+    let mut results = record.results;
+    results.trainable_parameters = Counts::of(&model, &base).trained;
+    run_folder::prepare(&RUN_FOLDER, &args.out, args.force, false)?;
+    run_folder::save(&args.out, &record.config, results, &model, &base)?;
+    println!("run: {}", args.out.display());
+    Ok(())
+}
