@@ -33,6 +33,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Make a finished run of an adapter that Python's `adapters` or `peft` saved.
     Import(ImportArgs),
+    /// Merge a run's LoRA or (IA)³ into a whole model for `transformers`, or several LoRAs into one.
+    Merge(MergeArgs),
     /// Keep the table that a prefix's network gives, and not the network.
     Eject(EjectArgs),
     /// Compare the settings and weights of two adapters; exits with 1 if they differ.
@@ -318,6 +320,52 @@ pub struct ImportArgs {
     /// Replace a run that is there.
     #[arg(long)]
     pub force: bool,
+}
+
+/// How LoRAs are combined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CombinationChoice {
+    /// Exactly the weighted sum of the updates; the rank is the sum of the ranks.
+    Concatenated,
+    /// The matrices are added, as PEFT's `linear` does; the rank stays.
+    Linear,
+}
+
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Folder of a finished run, whose adapter is merged into the encoder's weights: the same as
+    /// `pelt export --format safetensors-merged`.
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "adapter",
+        required_unless_present = "adapter"
+    )]
+    pub run: Option<PathBuf>,
+    /// Folders of LoRAs, ours or another library's, that are combined into one.
+    #[arg(long, value_name = "DIR", value_delimiter = ',', requires = "weights")]
+    pub adapter: Vec<PathBuf>,
+    /// What each of them is multiplied by.
+    #[arg(
+        long,
+        value_name = "NUMBERS",
+        value_delimiter = ',',
+        requires = "adapter",
+        allow_hyphen_values = true
+    )]
+    pub weights: Vec<f64>,
+    /// How they are combined.
+    #[arg(long, value_enum, default_value_t = CombinationChoice::Concatenated)]
+    pub combination: CombinationChoice,
+    /// Folder of the pretrained encoder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The adapter's name.
+    #[arg(long, default_value = "pelt", value_name = "NAME")]
+    pub name: String,
+    /// Folder to write; it must not be there yet.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]

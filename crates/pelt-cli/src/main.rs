@@ -17,6 +17,7 @@ mod import;
 mod inspect;
 mod interrupt;
 mod levels;
+mod merge;
 mod method;
 mod model;
 mod model_folder;
@@ -115,6 +116,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Probe(args) => probe::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Eject(args) => eject::run(&args),
         Command::Diff(args) => {
             if !diff::run(&args)? {

@@ -307,3 +307,42 @@ fn what_differs_between_adapters_is_shown() {
     assert!(answer.stdout.contains("differs by at most"), "{answer:?}");
     scene.refuses("diff same bert", &["bert", "adapter_config.json"]);
 }
+
+#[test]
+fn several_loras_become_one() {
+    let scene = scene();
+    scene.succeeds(&format!("{TRAIN} --method lora --out first"));
+    scene.succeeds(&format!(
+        "{TRAIN} --method lora --set lora.r=4 --seed 7 --out second"
+    ));
+    let merge = "merge --adapter first,second --model bert";
+    scene.succeeds(&format!("{merge} --weights 1,0 --out sum"));
+    let config = scene.read_json("sum/adapter_config.json");
+    assert_eq!(config["config"]["r"], 12);
+    let forward = |adapter: &str| {
+        scene.succeeds(&format!(
+            "forward --inputs inputs.safetensors --output out.safetensors --model bert --adapter {adapter}"
+        ));
+        scene.tensors("out.safetensors")["last_hidden_state"]
+            .values
+            .clone()
+    };
+    assert_close(&forward("sum"), &forward("first"));
+    scene.succeeds(&format!("{merge} --weights 0.5,-0.5 --out difference"));
+    assert_ne!(forward("difference"), forward("first"));
+    scene.refuses(
+        &format!("{merge} --weights 1 --out other"),
+        &["--weights has 1", "2 adapters"],
+    );
+    scene.refuses(
+        &format!("{merge} --weights 1,1 --combination linear --out other"),
+        &["rank 8", "has 4"],
+    );
+    scene.succeeds(&format!("{TRAIN} --method seq_bn --out third"));
+    scene.refuses(
+        "merge --adapter first,third --weights 1,1 --model bert --out other",
+        &["only LoRAs", "bottleneck"],
+    );
+    scene.succeeds("merge --run first --model bert --out whole");
+    assert!(scene.path("whole/model.safetensors").exists());
+}

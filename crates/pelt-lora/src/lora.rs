@@ -108,14 +108,15 @@ impl Lora {
         self.sites().into_iter().map(delta).collect()
     }
 
-    fn remove(&mut self, site: ProjectionSite) {
+    /// Puts an update, or none, at a projection.
+    pub(crate) fn set(&mut self, site: ProjectionSite, block: Option<LoraSite>) {
         match site {
             ProjectionSite::Layer(layer, projection) => {
                 if let Some(layer) = self.layers.get_mut(layer) {
-                    *layer.slot(projection) = None;
+                    *layer.slot(projection) = block;
                 }
             }
-            ProjectionSite::Pooler => self.pooler = None,
+            ProjectionSite::Pooler => self.pooler = block,
         }
     }
 }
@@ -176,7 +177,7 @@ impl Method for Lora {
             .filter_map(|(site, block)| merge_delta(site, block))
             .collect();
         for delta in &deltas {
-            self.remove(delta.site);
+            self.set(delta.site, None);
         }
         (self, deltas)
     }

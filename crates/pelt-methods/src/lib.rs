@@ -5,6 +5,7 @@
 //! [`save`] writes AdapterHub's format, and [`save_peft`] what PEFT's can hold.
 
 mod adapterhub;
+mod combine;
 mod config;
 mod error;
 mod format;
@@ -21,6 +22,7 @@ pub use adapterhub::{
     LoadedFusion, ModelInfo, adapterhub_cannot_hold, load_fusion, save, save_fusion,
     save_pytorch_copies,
 };
+pub use combine::combine_loras;
 pub use config::AdapterConfig;
 pub use error::MethodError;
 pub use format::{BaseTensors, Loaded, description, load};
@@ -29,6 +31,7 @@ pub use gates::{NamedGate, named_gates};
 pub use head::{LoadedHead, load_head, save_head};
 pub use peft::{PeftTarget, peft_cannot_hold, save_peft};
 pub use pelt_adapter::{Fusion, FusionConfig};
+pub use pelt_lora::Combination;
 pub use pelt_prompt::PromptConfig;
 pub use pelt_unipelt::{StackRules, StackedLora, StackedParallel};
 pub use preset::{Preset, presets};

@@ -13,6 +13,7 @@ use pelt_methods::{ModelInfo, PeftTarget, peft_cannot_hold, save_peft};
 use crate::args::{ExportArgs, ExportFormat};
 use crate::method::Tuning;
 use crate::model::Base;
+use crate::output::print_line;
 use crate::run_folder::{self, Run, host_tensors, model_info};
 
 /// Characters of an adapter's name besides letters and digits. In Python it is the name of a module, which has no dots.
@@ -28,22 +29,12 @@ struct Export<'a> {
 }
 
 pub fn run(args: &ExportArgs) -> Result<()> {
-    let of_name = |c: char| c.is_ascii_alphanumeric() || OF_NAMES.contains(&c);
-    ensure!(
-        !args.name.is_empty() && args.name.chars().all(of_name),
-        "--name must be letters, digits, _ and -, but is \"{}\"",
-        args.name
-    );
-    ensure!(
-        !args.out.exists(),
-        "{}: is there already; choose a new folder",
-        args.out.display()
-    );
+    check_name(&args.name)?;
     let record = run_folder::read_record(&args.run)?;
     let base = Base::open(&args.model, None)?;
     let run = run_folder::load(&args.run, record, &base, &args.model)?;
     let info = ModelInfo {
-        model_name: base_name(args),
+        model_name: base_name(args)?,
         ..model_info(&run.record.config)
     };
     let export = Export {
@@ -52,35 +43,58 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         run,
         info,
     };
-    let out = std::path::absolute(&args.out)
-        .with_context(|| format!("{}: cannot be made absolute", args.out.display()))?;
+    in_new_folder(&args.out, |folder| export.write(folder))
+}
+
+/// Checks the name of an adapter.
+pub fn check_name(name: &str) -> Result<()> {
+    let of_name = |c: char| c.is_ascii_alphanumeric() || OF_NAMES.contains(&c);
+    ensure!(
+        !name.is_empty() && name.chars().all(of_name),
+        "--name must be letters, digits, _ and -, but is \"{name}\""
+    );
+    Ok(())
+}
+
+/// Writes a folder that is there as a whole or not at all: it gets its name when everything is in it.
+pub fn in_new_folder(folder: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let shown = folder.display();
+    ensure!(
+        !folder.exists(),
+        "{shown}: is there already; choose a new folder"
+    );
+    let out =
+        std::path::absolute(folder).with_context(|| format!("{shown}: cannot be made absolute"))?;
     let parent = out.parent().context("--out needs a folder's name")?;
     let unwritable = || format!("{}: cannot be written to", parent.display());
     std::fs::create_dir_all(parent).with_context(unwritable)?;
-    // Whole or not at all: it gets its name when everything is in it.
-    let fresh = parent.join(format!(".pelt-export-{}.tmp", std::process::id()));
+    let fresh = parent.join(format!(".pelt-{}.tmp", std::process::id()));
     std::fs::create_dir(&fresh).with_context(unwritable)?;
-    let written = export.write(&fresh).and_then(|()| {
-        std::fs::rename(&fresh, &out)
-            .with_context(|| format!("{}: cannot be written", args.out.display()))
+    let written = write(&fresh).and_then(|()| {
+        std::fs::rename(&fresh, &out).with_context(|| format!("{shown}: cannot be written"))
     });
     if written.is_err() {
         // The error says why there is nothing; what is left of it is of no use.
         let _ = std::fs::remove_dir_all(&fresh);
     }
     written?;
-    println!("{}", args.out.display());
-    Ok(())
+    print_line(shown)
 }
 
 /// The base model's name on the Hub, or that of its folder.
-fn base_name(args: &ExportArgs) -> String {
-    let folder = || {
-        let folder = std::fs::canonicalize(&args.model).unwrap_or_else(|_| args.model.clone());
-        let name = folder.file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
-    };
-    args.base_name.clone().unwrap_or_else(folder)
+fn base_name(args: &ExportArgs) -> Result<String> {
+    match &args.base_name {
+        Some(name) => Ok(name.clone()),
+        None => folder_name(&args.model),
+    }
+}
+
+/// What a folder is called, however it is reached.
+pub fn folder_name(folder: &Path) -> Result<String> {
+    let folder = std::fs::canonicalize(folder)
+        .with_context(|| format!("{}: cannot be found", folder.display()))?;
+    let name = folder.file_name().unwrap_or_default();
+    Ok(name.to_string_lossy().into_owned())
 }
 
 impl Export<'_> {

@@ -47,7 +47,7 @@ impl ModelInfo {
     }
 
     /// The class that has flexible heads.
-    pub(crate) fn flexible_class(&self) -> String {
+    pub fn flexible_class(&self) -> String {
         match self.model_type.as_str() {
             "roberta" => "RobertaAdapterModel".into(),
             _ => "BertAdapterModel".into(),

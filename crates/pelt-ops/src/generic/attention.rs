@@ -88,7 +88,9 @@ impl<'a> Padded<'a> {
     /// multiple of `step`.
     fn new(packing: &'a Packing, in_front: usize, step: usize) -> Self {
         let longest = packing.longest();
-        let full = longest * packing.sequences() == packing.all_rows();
+        let tokens = packing.tokens();
+        // Rows behind the last sequence may make up for what shorter sequences lack.
+        let full = longest * packing.sequences() == tokens && tokens == packing.all_rows();
         // A single row is a pooled one and stays so.
         let longest = match full || longest == 1 {
             true => longest,
@@ -176,5 +178,8 @@ mod tests {
         assert_eq!(longest(&[3, 20], 4, 16), 28);
         assert_eq!(longest(&[20, 20], 4, 16), 20);
         assert_eq!(longest(&[1, 1], 0, 16), 1);
+        let filled_up = Packing::new([5, 3]).padded(2);
+        assert!(!Padded::new(&filled_up, 0, 1).full);
+        assert!(Padded::new(&Packing::new([5, 5]), 0, 1).full);
     }
 }
