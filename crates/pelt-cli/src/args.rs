@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use pelt_methods::{StackRules, StackedLora, StackedParallel};
 
+use crate::examples;
 use crate::optimiser_args::OptimiserArgs;
 use crate::pretrain_args::PretrainArgs;
 
@@ -22,18 +23,25 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Adapt a pretrained encoder to a task.
+    #[command(after_help = examples::TRAIN)]
     Train(Box<TrainArgs>),
     /// Go on pretraining an encoder, or train an adapter, on texts without labels.
+    #[command(after_help = examples::PRETRAIN)]
     Pretrain(Box<PretrainArgs>),
     /// Score a finished run on labelled rows.
+    #[command(after_help = examples::EVALUATE)]
     Evaluate(EvaluateArgs),
     /// Label texts from standard input or a file; writes JSON lines.
+    #[command(after_help = examples::PREDICT)]
     Predict(PredictArgs),
     /// Write a finished run as files that Python's `adapters`, `peft` or `transformers` load.
+    #[command(after_help = examples::EXPORT)]
     Export(ExportArgs),
     /// Make a finished run of an adapter that Python's `adapters` or `peft` saved.
+    #[command(after_help = examples::IMPORT)]
     Import(ImportArgs),
     /// Merge a run's LoRA or (IA)³ into a whole model for `transformers`, or several LoRAs into one.
+    #[command(after_help = examples::MERGE)]
     Merge(MergeArgs),
     /// Keep the table that a prefix's network gives, and not the network.
     Eject(EjectArgs),

@@ -10,6 +10,7 @@ mod devices;
 mod diff;
 mod eject;
 mod evaluate;
+mod examples;
 mod export;
 mod forward;
 mod gates;

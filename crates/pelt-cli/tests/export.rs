@@ -208,6 +208,12 @@ fn a_published_adapter_is_scored_trained_further_and_handed_back() {
     scene.succeeds(&format!(
         "export --run run --model model --format adapterhub --name {name} --out back"
     ));
+    let card = String::from_utf8(scene.read("back/README.md")).unwrap();
+    let folder = scene.path("").display().to_string();
+    assert!(
+        card.contains("imported") && !card.contains(&folder),
+        "{card}"
+    );
     for (published, back) in [
         ("adapter", "pytorch_adapter.bin"),
         ("model_head", "pytorch_model_head.bin"),

@@ -548,3 +548,25 @@ fn every_shell_has_completions() {
         "{answer:?}"
     );
 }
+
+/// Every example of a subcommand's help is a command line that the program reads.
+#[test]
+fn the_examples_in_the_help_are_understood() {
+    let scene = Scene::new();
+    let mut examples = 0;
+    for command in [
+        "train", "pretrain", "evaluate", "predict", "export", "import", "merge",
+    ] {
+        let help = scene.succeeds(&format!("{command} --help")).stdout;
+        let (_, shown) = help.split_once("Examples:").unwrap();
+        for line in shown.lines().filter(|line| line.contains("pelt ")) {
+            let (_, arguments) = line.split_once("pelt ").unwrap();
+            let answer = scene.pelt(arguments);
+            // Its folders are not here, but nothing is wrong with the words: clap would add how to get help.
+            assert!(!answer.stderr.contains("--help"), "{line}: {answer:?}");
+            assert_eq!(answer.code, Some(2), "{line}: {answer:?}");
+            examples += 1;
+        }
+    }
+    assert!(examples >= 14, "{examples}");
+}

@@ -61,18 +61,24 @@ impl Export<'_> {
             Tuning::Full => "full fine-tuning".into(),
             Tuning::BitFit => "BitFit".into(),
         };
-        let task = config.data.task.as_deref().unwrap_or("own rows");
         let mut out = format!(
-            "# {}\n\n{trained} of {} for {task}: {} trained parameters (the encoder has {}), {} optimiser steps on {} rows with seed {}, \
-             written by pelt {}.\n",
+            "# {}\n\n{trained} of {}: {} trained parameters (the encoder has {}), written by pelt {}.\n",
             self.args.name,
             self.info.model_name,
             results.trainable_parameters,
             results.base_parameters,
+            record.version,
+        );
+        if results.steps == 0 {
+            return out
+                + "\nIt was imported from the files of another library, so how it was trained is not known here.\n";
+        }
+        out += &format!(
+            "\nTrained for {}: {} optimiser steps on {} rows with seed {}.\n",
+            config.data.task.as_deref().unwrap_or("rows of one's own"),
             results.steps,
             config.data.train_rows,
             config.train.seed,
-            record.version,
         );
         if let Some(note) = &config.data.note {
             out += &format!("\nThe rows: {note}.\n");
