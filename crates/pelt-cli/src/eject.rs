@@ -6,6 +6,7 @@ use pelt_methods::{AnyMethod, PartConfig};
 use crate::args::EjectArgs;
 use crate::method::Tuning;
 use crate::model::Base;
+use crate::output::print_line;
 use crate::run_folder::{self, RUN_FOLDER, Run};
 use crate::training::Counts;
 
@@ -41,6 +42,5 @@ pub fn run(args: &EjectArgs) -> Result<()> {
     results.trainable_parameters = Counts::of(&model, &base).trained;
     run_folder::prepare(&RUN_FOLDER, &args.out, args.force, false)?;
     run_folder::save(&args.out, &record.config, results, &model, &base)?;
-    println!("run: {}", args.out.display());
-    Ok(())
+    print_line(format!("run: {}", args.out.display()))
 }

@@ -182,9 +182,7 @@ impl Inputs {
 }
 
 fn load_adapter(folder: &Path, base: &Base) -> Result<(Level, Option<Head>)> {
-    let model_type = base.config().architecture.name();
-    let frozen = |name: &str| base.checkpoint.tensor(name).ok().map(|t| t.values);
-    let loaded = pelt_methods::load(folder, base.encoder.shape(), model_type, &device(), &frozen)?;
+    let loaded = base.load_adapter(folder, &device())?;
     let head = match &loaded.head {
         Some(head) => Some(head_of(head, &loaded.name, base, folder)?),
         None => None,

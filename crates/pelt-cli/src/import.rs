@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use pelt_data::{Card, Target};
-use pelt_encoder::{Head, HeadKind};
+use pelt_encoder::Head;
 use pelt_metrics::Metric;
 use pelt_train::{PeftModel, TrainConfig};
 
@@ -15,6 +15,7 @@ use crate::device::{self, device};
 use crate::forward::{head_from, head_of};
 use crate::method::Tuning;
 use crate::model::{Base, absolute};
+use crate::output::print_line;
 use crate::run_folder::{self, BaseModel, RUN_FOLDER, Results, RunConfig, RunData};
 use crate::trained_adapter::fingerprint;
 use crate::training::Counts;
@@ -27,14 +28,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
         .map(Card::require_builtin)
         .transpose()?;
     let base = Base::open(&args.model, None)?;
-    let frozen = |name: &str| base.checkpoint.tensor(name).ok().map(|t| t.values);
-    let loaded = pelt_methods::load(
-        &args.adapter,
-        base.encoder.shape(),
-        base.config().architecture.name(),
-        &device(),
-        &frozen,
-    )?;
+    let loaded = base.load_adapter(&args.adapter, &device())?;
     let names = loaded.head.as_ref().and_then(|head| head.labels.clone());
     let head = match (&args.head, &loaded.head) {
         (Some(folder), _) => head_from(folder, &base)?,
@@ -110,8 +104,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     };
     run_folder::prepare(&RUN_FOLDER, &args.out, args.force, false)?;
     run_folder::save(&args.out, &config, results, &model, &base)?;
-    println!("run: {}", args.out.display());
-    Ok(())
+    print_line(format!("run: {}", args.out.display()))
 }
 
 /// What the head predicts: with the names of the classes from the command line, the task or the file, in this order.
@@ -143,7 +136,7 @@ fn target(
             }),
         },
     };
-    let spans = matches!(kind, HeadKind::Span { .. } | HeadKind::FlexibleSpan { .. });
+    let spans = kind.is_span();
     if spans != (target == Target::Span) || target.outputs() != outputs {
         bail!(
             "{shown}: its head has {outputs} outputs{}, but {} has {}",

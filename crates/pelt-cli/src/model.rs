@@ -9,7 +9,7 @@ use pelt_data::Tokenizer;
 use pelt_encoder::{
     Architecture, Checkpoint, Encoder, EncoderConfig, Head, HeadConfig, HeadKind, PromptLabels,
 };
-use pelt_methods::{Adapter, AdapterConfig, PromptConfig};
+use pelt_methods::{Adapter, AdapterConfig, Loaded, PromptConfig};
 
 use crate::args::HeadChoice;
 use crate::device::device;
@@ -36,6 +36,22 @@ impl Base {
 
     pub fn config(&self) -> &EncoderConfig {
         self.checkpoint.config()
+    }
+
+    /// The values of a frozen tensor, by its name without the model's prefix.
+    pub fn frozen(&self, name: &str) -> Option<Vec<f32>> {
+        let tensor = self.checkpoint.tensor(name).ok()?;
+        Some(tensor.values)
+    }
+
+    /// Loads the adapter in a folder of ours or of another library to `device`.
+    pub fn load_adapter(&self, folder: &Path, device: &Device) -> Result<Loaded> {
+        let model_type = self.config().architecture.name();
+        let frozen = |name: &str| self.frozen(name);
+        let shape = self.encoder.shape();
+        Ok(pelt_methods::load(
+            folder, shape, model_type, device, &frozen,
+        )?)
     }
 }
 

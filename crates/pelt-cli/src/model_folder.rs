@@ -11,7 +11,7 @@ use pelt_train::PeftModel;
 use serde_json::Value;
 
 use crate::model::Base;
-use crate::run_folder::host_tensors;
+use crate::run_folder::{head_tensors, host_tensors};
 
 /// The weights of a whole model.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -37,7 +37,7 @@ pub fn write(
 ) -> Result<()> {
     let encoder = model.encoder();
     let prefix = base.config().architecture.name();
-    let mut tensors = host_tensors(&model.head.named_params(), &values(&model.head))?;
+    let mut tensors = head_tensors(&model.head)?;
     for (name, tensor) in host_tensors(&encoder.named_params(), &values(encoder))? {
         tensors.insert(format!("{prefix}.{name}"), tensor);
     }

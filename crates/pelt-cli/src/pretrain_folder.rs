@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use pelt_encoder::{Architecture, HeadConfig};
-use pelt_hooks::values;
 use pelt_methods::{Adapter, ModelInfo};
 use pelt_tensors::{TensorFiles, write_atomically};
 use pelt_train::{CHECKPOINT_FILE, PeftModel, TrainConfig};
@@ -17,7 +16,7 @@ use crate::method::Tuning;
 use crate::model::Base;
 use crate::model_folder::{self, MODEL_FILE, TOKENIZER_FILES};
 use crate::run_folder::{
-    ADAPTER_NAME, BaseModel, FolderKind, STARTED_FILE, host_tensors, remove_unfinished,
+    ADAPTER_NAME, BaseModel, FolderKind, STARTED_FILE, head_tensors, remove_unfinished,
 };
 
 /// Marks a finished run; written last.
@@ -110,7 +109,7 @@ pub fn save(
                 hidden_size: config.base.shape.hidden_size,
             };
             pelt_methods::save(folder, ADAPTER_NAME, adapter, &model.method, &info)?;
-            let tensors = host_tensors(&model.head.named_params(), &values(&model.head))?;
+            let tensors = head_tensors(&model.head)?;
             let outputs = config.head.labels;
             pelt_methods::save_head(folder, ADAPTER_NAME, &tensors, None, outputs, &info)?;
         }

@@ -379,7 +379,7 @@ pub fn save(
         }
         Tuning::Full | Tuning::BitFit => {}
     }
-    let tensors = host_tensors(&model.head.named_params(), &values(&model.head))?;
+    let tensors = head_tensors(&model.head)?;
     let labels = crate::data::label_names(&config.target);
     pelt_methods::save_head(
         folder,
@@ -438,6 +438,11 @@ fn tensor_files(folder: &Path) -> Result<BTreeMap<String, String>> {
         }
     }
     Ok(out)
+}
+
+/// A head's parameters under their names in files.
+pub fn head_tensors(head: &Head) -> Result<BTreeMap<String, HostTensor>> {
+    host_tensors(&head.named_params(), &values(head))
 }
 
 /// Parameters under their names in files, with the adapter's name in them.
@@ -513,10 +518,7 @@ pub fn load(folder: &Path, record: RunRecord, base: &Base, model: &Path) -> Resu
     let head = load_head(folder, config.head, base.config().shape.hidden_size)?;
     let method = match &config.tuning {
         Tuning::Adapter(method) => {
-            let shape = base.encoder.shape();
-            let frozen = |name: &str| base.checkpoint.tensor(name).ok().map(|t| t.values);
-            let architecture = &config.base.architecture;
-            let own = pelt_methods::load(folder, shape, architecture, &device, &frozen)?.adapter;
+            let own = base.load_adapter(folder, &device)?.adapter;
             match &config.stack {
                 Some(below) => below.put_below(folder, method.clone(), own, base)?,
                 None => own,

@@ -32,9 +32,7 @@ impl TrainedAdapter {
                 below = read_record(&path, base)?;
             }
         }
-        let model_type = base.config().architecture.name();
-        let frozen = |name: &str| base.checkpoint.tensor(name).ok().map(|t| t.values);
-        let loaded = pelt_methods::load(folder, base.encoder.shape(), model_type, device, &frozen)?;
+        let loaded = base.load_adapter(folder, device)?;
         Ok(Self {
             level: Level {
                 name: loaded.name,

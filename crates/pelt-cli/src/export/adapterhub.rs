@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use pelt_hooks::values;
 use pelt_methods::{
     Adapter, AdapterConfig, AnyMethod, PartConfig, StackRules, StackedLora, StackedParallel,
     adapterhub_cannot_hold, as_fusion, save_pytorch_copies, trained_level,
@@ -14,11 +13,11 @@ use pelt_tensors::HostTensor;
 use super::Export;
 use crate::data::label_names;
 use crate::method::Tuning;
-use crate::run_folder::{ADAPTER_NAME, host_tensors};
+use crate::run_folder::{ADAPTER_NAME, head_tensors};
 
 /// An adapter of a run, which may have several.
-pub(super) struct Member {
-    pub name: String,
+struct Member {
+    name: String,
     config: AdapterConfig,
     adapter: Adapter,
 }
@@ -73,7 +72,7 @@ impl Export<'_> {
     }
 
     /// The run's adapters, the lowest one first.
-    pub(super) fn members(&self) -> Result<Vec<Member>> {
+    fn members(&self) -> Result<Vec<Member>> {
         let config = &self.run.record.config;
         let method = &self.run.model.method;
         let run = &self.args.run;
@@ -82,12 +81,8 @@ impl Export<'_> {
             Tuning::Fusion(_) => {
                 let fused = config.fused(run)?;
                 let levels = fused.adapters(run, &self.base)?.into_iter();
-                let named = levels.zip(&fused.names).map(|(level, name)| Member {
-                    name: name.clone(),
-                    config: level.config,
-                    adapter: level.adapter,
-                });
-                return Ok(named.collect());
+                let levels = levels.map(|level| (level.config, level.adapter));
+                return self.named(levels);
             }
             Tuning::Full | Tuning::BitFit => bail!(
                 "{}: the run trained {}, which is no adapter; {}",
@@ -110,19 +105,38 @@ impl Export<'_> {
                 levels.push((own.clone(), trained_level(method).clone()));
             }
         }
-        let alone = levels.len() == 1;
-        let name = |number: usize| match alone {
-            true => self.args.name.clone(),
-            false => format!("{}_{}", self.args.name, number + 1),
+        self.named(levels.into_iter())
+    }
+
+    fn named(&self, levels: impl Iterator<Item = (AdapterConfig, Adapter)>) -> Result<Vec<Member>> {
+        let named = self.names()?.into_iter().zip(levels);
+        let member = |(name, (config, adapter))| Member {
+            name,
+            config,
+            adapter,
         };
-        let numbered = levels.into_iter().enumerate();
-        Ok(numbered
-            .map(|(number, (config, adapter))| Member {
-                name: name(number),
-                config,
-                adapter,
-            })
-            .collect())
+        Ok(named.map(member).collect())
+    }
+
+    /// The names of the run's adapters, the lowest one first.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        let config = &self.run.record.config;
+        if let Tuning::Fusion(_) = config.tuning {
+            return Ok(config.fused(&self.args.run)?.names.clone());
+        }
+        let own = config.tuning.adapter();
+        let count = match (own.parts.as_slice(), &config.stack) {
+            ([PartConfig::Stack(stack)], _) => stack.levels.len(),
+            (_, Some(below)) => below.levels.len() + 1,
+            (_, None) => 1,
+        };
+        let name = &self.args.name;
+        Ok(match count {
+            1 => vec![name.clone()],
+            _ => (1..=count)
+                .map(|number| format!("{name}_{number}"))
+                .collect(),
+        })
     }
 
     /// What a stack of these adapters would compute in another way there.
@@ -160,9 +174,8 @@ impl Export<'_> {
     /// Writes the task head; the tensors of a flexible one carry the adapter's name.
     fn head(&self, folder: &Path, name: &str) -> Result<()> {
         let config = &self.run.record.config;
-        let head = &self.run.model.head;
         let (old, new) = (format!("heads.{ADAPTER_NAME}."), format!("heads.{name}."));
-        let tensors = host_tensors(&head.named_params(), &values(head))?.into_iter();
+        let tensors = head_tensors(&self.run.model.head)?.into_iter();
         let renamed: BTreeMap<String, HostTensor> = tensors
             .map(|(tensor, value)| (tensor.replacen(&old, &new, 1), value))
             .collect();

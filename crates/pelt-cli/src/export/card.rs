@@ -157,11 +157,6 @@ impl Export<'_> {
         })
     }
 
-    fn names(&self) -> Result<Vec<String>> {
-        let members = self.members()?.into_iter();
-        Ok(members.map(|member| member.name).collect())
-    }
-
     fn with_adapters(&self, class: &str, labels: &str) -> Result<String> {
         let model = &self.info.model_name;
         let flexible = matches!(

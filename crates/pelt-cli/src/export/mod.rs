@@ -7,14 +7,13 @@ mod merged;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use pelt_hooks::values;
 use pelt_methods::{ModelInfo, PeftTarget, peft_cannot_hold, save_peft};
 
 use crate::args::{ExportArgs, ExportFormat};
 use crate::method::Tuning;
 use crate::model::Base;
 use crate::output::print_line;
-use crate::run_folder::{self, Run, host_tensors, model_info};
+use crate::run_folder::{self, Run, head_tensors, model_info};
 
 /// Characters of an adapter's name besides letters and digits. In Python it is the name of a module, which has no dots.
 const OF_NAMES: [char; 2] = ['_', '-'];
@@ -121,12 +120,11 @@ impl Export<'_> {
             config.stack.is_none(),
             "{shown}: the run's adapter stands on others, which PEFT's format cannot hold; --format adapterhub writes all of them"
         );
-        let head = &self.run.model.head;
-        let head = host_tensors(&head.named_params(), &values(head))?;
+        let head = head_tensors(&self.run.model.head)?;
         if let Some(why) = peft_cannot_hold(adapter, &head) {
             bail!("{shown}: PEFT's format cannot hold the run's adapter: {why}");
         }
-        let frozen = |name: &str| self.base.checkpoint.tensor(name).ok().map(|t| t.values);
+        let frozen = |name: &str| self.base.frozen(name);
         let target = PeftTarget {
             model: &self.info,
             shape: self.base.encoder.shape(),
