@@ -1,11 +1,12 @@
 //! Developer commands of this workspace: `cargo xtask tidy`, `cargo xtask check`, `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
-//! `cargo xtask parity`, `cargo xtask gpu-check`, `cargo xtask interop` and `cargo xtask profile`.
+//! `cargo xtask parity`, `cargo xtask gpu-check`, `cargo xtask interop`, `cargo xtask book` and `cargo xtask profile`.
 
 // This program talks to a person at a terminal; printing is its purpose.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod backend;
 mod bench;
+mod book;
 mod cargo;
 mod check;
 mod demo;
@@ -47,6 +48,8 @@ enum Command {
     GpuCheck(gpu::Arguments),
     /// Load exported adapters in the Python libraries that they are for, and compare what they compute.
     Interop(interop::Arguments),
+    /// Write the book as HTML, and run its commands on real data.
+    Book(book::Arguments),
     /// Show how the time of a training step is spent, kernel by kernel.
     Profile(bench::profile::Arguments),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Parity(arguments) => parity::run(&arguments),
         Command::GpuCheck(arguments) => gpu::run(&arguments),
         Command::Interop(arguments) => interop::run(&arguments),
+        Command::Book(arguments) => book::run(&arguments),
         Command::Profile(arguments) => bench::profile::run(&arguments),
     };
     match outcome {

@@ -4,6 +4,32 @@
 //! tokens of equal length, [`epoch`] trains on a real task and [`infer`] evaluates one. Every function returns a
 //! report that serialises to one JSON object; [`flops`] says how operations are counted. With the feature `profile`,
 //! there is also `profile`: where the time of a step goes, kernel by kernel.
+//!
+//! ```
+//! use pelt_bench::flops::{Flops, Work, count};
+//! use pelt_hooks::EncoderShape;
+//!
+//! let work = Work {
+//!     shape: EncoderShape {
+//!         layers: 1,
+//!         hidden_size: 2,
+//!         heads: 1,
+//!         intermediate_size: 4,
+//!         vocab_size: 10,
+//!         max_positions: 8,
+//!         pooler: false,
+//!     },
+//!     sequences: 2,
+//!     length: 3,
+//!     prompt: 0,
+//!     prefixes: vec![0],
+//!     all_rows_in_last_layer: false,
+//!     reads_pooler: false,
+//!     trained: vec![("classifier.weight".to_string(), vec![3, 2])],
+//! };
+//! // Backward there is only the gradient of the head's weight: a product of two sequences, two inputs and three labels.
+//! assert_eq!(count(&work), Flops { forward: 264, backward: 2 * 2 * 2 * 3 });
+//! ```
 
 mod ceiling;
 mod choice;

@@ -16,6 +16,12 @@ pub struct Cli {
     /// Device that everything runs on: see `pelt devices`.
     #[arg(long, global = true, default_value = pelt_device::default_name(), value_name = "NAME")]
     pub device: String,
+    /// Tell nothing but results, warnings and errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Tell every step, and where everything comes from.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
     #[command(subcommand)]
     pub command: Command,
 }

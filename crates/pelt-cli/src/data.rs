@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use pelt_data::{
     Card, Label, Target, TextDataset, TextRow, Tokenizer, UserFile, UserTask, read_split,
 };
@@ -11,6 +11,7 @@ use pelt_metrics::Metric;
 use pelt_train::Examples;
 
 use crate::args::ColumnArgs;
+use crate::hub::{self, Downloads};
 use crate::model::Base;
 
 /// A split of a known task.
@@ -22,21 +23,11 @@ pub fn task_split(card: &Card, data: Option<&Path>, split: &str) -> Result<TextD
 pub fn task_root(card: &Card, data: Option<&Path>, split: &str) -> Result<PathBuf> {
     Ok(match data {
         Some(root) => root.to_path_buf(),
-        None => pelt_data::fetch_from_hub(card, split, &hub_cache()?)?,
+        None => {
+            let mut downloads = Downloads::default();
+            pelt_data::fetch_from_hub(card, split, &hub::hub()?, &mut downloads)?
+        }
     })
-}
-
-/// The Hub client's usual cache folder.
-fn hub_cache() -> Result<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(cache) = variable("HF_HUB_CACHE") {
-        return Ok(cache.into());
-    }
-    if let Some(home) = variable("HF_HOME") {
-        return Ok(PathBuf::from(home).join("hub"));
-    }
-    let home = variable("HOME").context("HOME is not set, so the Hub's cache cannot be found")?;
-    Ok(PathBuf::from(home).join(".cache/huggingface/hub"))
 }
 
 /// A user's file; `labels` are the class names found in the training file.

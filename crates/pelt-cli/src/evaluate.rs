@@ -12,7 +12,7 @@ use crate::model::Base;
 use crate::output::print_line;
 use crate::run_folder::{self, QuestionSettings, Run, RunRecord};
 use crate::source::Reading;
-use crate::{data, gates, model, predictions, questions};
+use crate::{data, gates, model, predictions, questions, talk};
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     ensure!(
@@ -63,7 +63,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     } in &shown
     {
         for warning in &evaluation.warnings {
-            eprintln!("warning: {}: {warning}", data::describe(set));
+            talk::warn(format!("{}: {warning}", data::describe(set)));
         }
     }
     let trained_on = &run.record.config.data;
@@ -228,7 +228,7 @@ fn task_sets(args: &EvaluateArgs, task: &str) -> Result<(Vec<TextDataset>, Vec<M
         None => card.evaluation_splits.clone(),
     };
     if let Some(note) = data::note(&card) {
-        eprintln!("note: {note}");
+        talk::note(note);
     }
     ensure!(
         !splits.is_empty(),

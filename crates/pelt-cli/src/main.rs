@@ -1,5 +1,5 @@
 //! `pelt`: train, evaluate and ship adapters of text encoders.
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::exit)] // A command line talks to its user.
+#![allow(clippy::print_stderr, clippy::exit)] // A command line talks to its user.
 
 mod activations;
 mod args;
@@ -14,6 +14,7 @@ mod examples;
 mod export;
 mod forward;
 mod gates;
+mod hub;
 mod import;
 mod inspect;
 mod interrupt;
@@ -35,6 +36,7 @@ mod questions;
 mod rows;
 mod run_folder;
 mod source;
+mod talk;
 mod tasks;
 mod train;
 mod trained_adapter;
@@ -46,6 +48,7 @@ use clap::{CommandFactory, Parser};
 use pelt_train::TrainError;
 
 use crate::args::{Cli, Command};
+use crate::talk::Volume;
 
 /// Exit code of `pelt diff` where there is a difference.
 const EXIT_DIFFERENT: i32 = 1;
@@ -58,6 +61,11 @@ fn main() {
     pelt_ops::keep_freed_memory();
     join_thread_pool();
     let cli = Cli::parse();
+    talk::choose(match (cli.quiet, cli.verbose) {
+        (true, _) => Volume::Quiet,
+        (false, true) => Volume::Verbose,
+        (false, false) => Volume::Normal,
+    });
     // A library's panic becomes one sentence below; the default report would come on top of it.
     std::panic::set_hook(Box::new(|_| {}));
     let result = std::panic::catch_unwind(|| run(cli));
@@ -66,11 +74,13 @@ fn main() {
         // A closed pipe (`pelt predict | head`) is no error.
         Ok(Err(error)) if is_broken_pipe(&error) => {}
         Ok(Err(error)) if is_interrupted(&error) => {
-            eprintln!("error: {error:#}; the same command with --resume goes on from there");
+            talk::error(format_args!(
+                "{error:#}; the same command with --resume goes on from there"
+            ));
             std::process::exit(interrupt::EXIT_INTERRUPTED);
         }
         Ok(Err(error)) => {
-            eprintln!("error: {error:#}");
+            talk::error(format_args!("{error:#}"));
             std::process::exit(EXIT_USER);
         }
         Err(panic) => {
@@ -78,27 +88,28 @@ fn main() {
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
             let text = text.unwrap_or("no message");
             if device::is_out_of_memory(text) {
-                eprintln!(
-                    "error: the device {} has no memory left; --gradient-checkpointing, --precision bf16 or a smaller --batch-size \
+                talk::error(format_args!(
+                    "the device {} has no memory left; --gradient-checkpointing, --precision bf16 or a smaller --batch-size \
                      (with --gradient-accumulation) need less",
                     device::name()
-                );
+                ));
                 std::process::exit(EXIT_USER);
             }
-            eprintln!(
-                "error: pelt failed in a way it should not ({text}); please report this with the command"
-            );
+            talk::error(format_args!(
+                "pelt failed in a way it should not ({text}); please report this with the command"
+            ));
             std::process::exit(EXIT_INTERNAL);
         }
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(mut cli: Cli) -> anyhow::Result<()> {
     if matches!(cli.command, Command::Devices) {
         // Whatever the device is, what there is to choose from comes first.
         devices::run()?;
     }
     device::choose(&cli.device)?;
+    cli.command.fetch()?;
     match cli.command {
         Command::Train(args) => train::run(*args),
         Command::Pretrain(args) => pretrain::run(&args),

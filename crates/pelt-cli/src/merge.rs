@@ -7,6 +7,7 @@ use crate::args::{CombinationChoice, ExportArgs, ExportFormat, MergeArgs};
 use crate::device::device;
 use crate::export;
 use crate::model::Base;
+use crate::talk;
 use crate::trained_adapter::TrainedAdapter;
 
 pub fn run(args: &MergeArgs) -> Result<()> {
@@ -47,11 +48,11 @@ fn combine(args: &MergeArgs) -> Result<()> {
     };
     let (config, adapter) = combine_loras(&levels, combination)?;
     if let Some(why) = config.parts.iter().find_map(adapterhub_cannot_hold) {
-        eprintln!("note: `adapters` will not load the result: {why}");
+        talk::note(format!("`adapters` will not load the result: {why}"));
     }
     let mut info = ModelInfo {
         model_type: base.config().architecture.name().into(),
-        model_name: export::folder_name(&args.model)?,
+        model_name: export::model_name(&args.model)?,
         model_class: String::new(),
         hidden_size: base.encoder.shape().hidden_size,
     };

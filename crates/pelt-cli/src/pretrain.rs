@@ -19,6 +19,7 @@ use crate::pretrain_args::PretrainArgs;
 use crate::pretrain_folder::{self, PRETRAIN_FOLDER, PretrainConfig, PretrainResults};
 use crate::progress::duration;
 use crate::run_folder::BaseModel;
+use crate::talk;
 use crate::training::{self, Counts, Target, peak_memory_mib, scores};
 
 pub fn run(args: &PretrainArgs) -> Result<()> {
@@ -89,19 +90,19 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
     };
     let identity = target.start(&config)?;
     let counts = Counts::of(&peft, &base);
-    eprintln!("{}", counts.describe());
+    talk::say(counts.describe());
     if new_head {
-        eprintln!(
-            "note: {} has no masked-language head of this kind, so a new one is started",
+        talk::note(format!(
+            "{} has no masked-language head of this kind, so a new one is started",
             args.model.display()
-        );
+        ));
     }
-    eprintln!("{}", describe("training", &train));
+    talk::say(describe("training", &train));
     let mut before = BTreeMap::new();
     if let Some(texts) = &held_out {
-        eprintln!("{}", describe("held-out", texts));
+        talk::say(describe("held-out", texts));
         before = evaluate_masked(&peft, &texts.texts, args.optimiser.batch_size)?.values;
-        eprintln!("before training: {}", scores(&before));
+        talk::say(format!("before training: {}", scores(&before)));
     }
 
     let trainer = Trainer {

@@ -104,7 +104,7 @@ pub fn save(
         Tuning::Adapter(adapter) => {
             let info = ModelInfo {
                 model_type: config.base.architecture.clone(),
-                model_name: config.base.path.clone(),
+                model_name: config.base.name(),
                 model_class: model_class(base).into(),
                 hidden_size: config.base.shape.hidden_size,
             };

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pelt_train::{EvaluationReport, Observer, StepReport};
 
 use crate::interrupt::Interrupt;
+use crate::talk::{self, Volume};
 
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -23,7 +24,8 @@ pub struct Progress {
 
 impl Progress {
     pub fn new() -> Result<Self> {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let with_bar = std::io::stderr().is_terminal() && talk::volume() == Volume::Normal;
+        let bar = with_bar.then(|| {
             let bar = ProgressBar::new(0);
             let style = "{bar:30} {pos}/{len} steps  {msg}";
             if let Ok(style) = ProgressStyle::with_template(style) {
@@ -43,7 +45,7 @@ impl Progress {
     fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => talk::say(line),
         }
     }
 }
@@ -75,9 +77,12 @@ impl Observer for Progress {
             bar.set_length(report.total_steps as u64);
             bar.set_position(report.step as u64);
             bar.set_message(message);
-        } else if self.last_line.elapsed() >= LINE_EVERY {
+        } else if talk::volume() == Volume::Verbose || self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();
-            eprintln!("step {}/{}  {message}", report.step, report.total_steps);
+            talk::say(format!(
+                "step {}/{}  {message}",
+                report.step, report.total_steps
+            ));
         }
     }
 
@@ -94,7 +99,10 @@ impl Observer for Progress {
             values.join("  ")
         ));
         for warning in &report.warnings {
-            self.say(&format!("warning: {warning}"));
+            match &self.bar {
+                Some(bar) => bar.suspend(|| talk::warn(warning)),
+                None => talk::warn(warning),
+            }
         }
     }
 }

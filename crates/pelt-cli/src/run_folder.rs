@@ -84,6 +84,11 @@ impl BaseModel {
             shape: *base.encoder.shape(),
         })
     }
+
+    /// Its repository on the Hub, or its folder.
+    pub fn name(&self) -> String {
+        pelt_hub::repository_of(Path::new(&self.path)).unwrap_or_else(|| self.path.clone())
+    }
 }
 
 /// The rows of a run.
@@ -352,7 +357,7 @@ pub fn model_info(config: &RunConfig) -> ModelInfo {
     };
     ModelInfo {
         model_type: config.base.architecture.clone(),
-        model_name: config.base.path.clone(),
+        model_name: config.base.name(),
         model_class: format!("{family}For{task}"),
         hidden_size: config.base.shape.hidden_size,
     }

@@ -17,6 +17,7 @@ use crate::output::print_line;
 use crate::progress::duration;
 use crate::run_folder::{self, BaseModel, RUN_FOLDER, Results, RunConfig, ScoredRows, TestScores};
 use crate::source::{Reading, Source};
+use crate::talk;
 use crate::trained_adapter::TrainedAdapter;
 use crate::training::{self, Counts, Target, peak_memory_mib, scores};
 
@@ -148,20 +149,20 @@ pub fn run(args: TrainArgs) -> Result<()> {
     };
     let identity = target.start(&config)?;
     let counts = Counts::of(&peft, &base);
-    eprintln!("{}", counts.describe());
+    talk::say(counts.describe());
     if unused_prompt {
-        eprintln!(
-            "note: in a stack only the lowest adapter's prompt is used, so the new one's has no effect"
+        talk::note(
+            "in a stack only the lowest adapter's prompt is used, so the new one's has no effect",
         );
     }
     if let Some(note) = source.note() {
-        eprintln!("note: {note}");
+        talk::note(note);
     }
     for line in &rows.description {
-        eprintln!("{line}");
+        talk::say(line);
     }
     if args.cache_activations {
-        eprintln!("{}", activations::describe(&peft, &rows.train));
+        talk::say(activations::describe(&peft, &rows.train));
     }
 
     let trainer = Trainer {

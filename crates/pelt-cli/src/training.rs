@@ -14,6 +14,7 @@ use crate::device;
 use crate::model::Base;
 use crate::progress::Progress;
 use crate::run_folder::{self, FolderKind};
+use crate::talk;
 
 /// The folder that a run writes to.
 pub struct Target<'a> {
@@ -47,7 +48,7 @@ impl Target<'_> {
         // A run that was killed before its first checkpoint starts again from the beginning.
         let resume = self.resume && self.folder.join(CHECKPOINT_FILE).exists();
         let mut progress = Progress::new()?;
-        eprintln!("{}", describe_steps(trainer));
+        talk::say(describe_steps(trainer));
         Ok(trainer.run(model, resume, &mut progress)?)
     }
 }

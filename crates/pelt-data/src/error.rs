@@ -298,12 +298,13 @@ pub enum DataError {
         name: String,
     },
     /// The Hugging Face Hub did not give what was asked for.
-    #[error("{what} could not be fetched from the Hugging Face Hub: {message}")]
+    #[cfg(feature = "hub")]
+    #[error("the rows of {name} are neither given (--data DIR) nor to be had from the Hub")]
     Hub {
-        /// Repository and file.
-        what: String,
-        /// What the client said.
-        message: String,
+        /// The data set.
+        name: String,
+        /// Why not.
+        source: Box<pelt_hub::HubError>,
     },
 }
 

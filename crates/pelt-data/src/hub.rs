@@ -2,83 +2,65 @@
 
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, Repo, RepoType};
+use pelt_hub::{Hub, Progress, Repository};
 
 use crate::card::Card;
-use crate::error::{DataError, first_line};
+use crate::error::DataError;
 use crate::split_files::{self, SplitFile};
 
-/// Fetches the files of a split and gives the folder they lie in, which [`crate::read_split`] takes as it is.
-///
-/// `cache` is a cache in the layout of Hugging Face's libraries, usually `~/.cache/huggingface/hub`; what lies there is
-/// not fetched again. The caller decides on it, because a library reads no environment variables.
+/// Fetches the files of a split and gives the folder they lie in, which [`crate::read_split`] takes as it is. What lies in
+/// the Hub's cache is not fetched again.
 ///
 /// # Errors
 /// No network, no such repository, or no such split in it.
-pub fn fetch_from_hub(card: &Card, split: &str, cache: &Path) -> Result<PathBuf, DataError> {
-    let (Some(repository), Some(hub_folder)) = (&card.source.repository, &card.source.hub_folder)
-    else {
+pub fn fetch_from_hub(
+    card: &Card,
+    split: &str,
+    hub: &Hub,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, DataError> {
+    let (Some(name), Some(folder)) = (&card.source.repository, &card.source.hub_folder) else {
         return Err(DataError::NotOnHub {
             name: card.name.clone(),
         });
     };
-    let cache = Cache::new(cache.to_owned());
-    let repo = Repo::new(repository.clone(), RepoType::Dataset);
-    let alias = card.aliases.get(split).map(String::as_str);
-    for name in [Some(split), alias].into_iter().flatten() {
-        // A split in one file can be found without asking the Hub for a list, and so without a network.
-        let file = format!("{}/{name}-00000-of-00001.parquet", hub_folder);
-        if let Some(folder) = cache
-            .repo(repo.clone())
-            .get(&file)
-            .as_deref()
-            .and_then(Path::parent)
-        {
-            return Ok(folder.to_owned());
-        }
-    }
-    let failed = |what: &str, error: ApiError| DataError::Hub {
-        what: format!("{}/{what}", repository),
-        message: first_line(&error.to_string()),
+    let place = Path::new(name).join(folder);
+    let choose = |all: &[String]| {
+        let files = all.iter().filter_map(|file| {
+            SplitFile::parse(file.strip_prefix(folder.as_str())?.strip_prefix('/')?)
+        });
+        let chosen = split_files::choose(card, split, &place, files.collect());
+        let (_, chosen) = chosen.map_err(|_| format!("{folder} with the split {split:?}"))?;
+        Ok(chosen
+            .into_iter()
+            .map(|file| format!("{folder}/{}", file.name))
+            .collect())
     };
-    let api = ApiBuilder::from_cache(cache)
-        .with_progress(false)
-        .build()
-        .map_err(|error| failed(hub_folder, error))?
-        .repo(repo);
-    let files = list(&api, hub_folder).map_err(|error| failed(hub_folder, error))?;
-    let place = Path::new(repository).join(hub_folder);
-    let (_, chosen) = split_files::choose(card, split, &place, files)?;
-    let mut folder = None;
-    for file in chosen {
-        let name = format!("{}/{}", hub_folder, file.name);
-        let path = api.get(&name).map_err(|error| failed(&name, error))?;
-        folder = path.parent().map(Path::to_owned);
-    }
-    folder.ok_or_else(|| DataError::Hub {
-        what: place.display().to_string(),
-        message: "the client gave no folder".to_owned(),
-    })
-}
-
-fn list(api: &ApiRepo, folder: &str) -> Result<Vec<SplitFile>, ApiError> {
-    let info = api.info()?;
-    let names = info.siblings.iter().filter_map(|file| {
-        let name = file.rfilename.strip_prefix(folder)?.strip_prefix('/')?;
-        SplitFile::parse(name)
-    });
-    Ok(names.collect())
+    let repository = Repository::dataset(name);
+    let snapshot = repository.and_then(|repository| hub.fetch(&repository, &choose, progress));
+    let snapshot = snapshot.map_err(|source| DataError::Hub {
+        name: card.name.clone(),
+        source: Box::new(source),
+    })?;
+    Ok(snapshot.join(folder))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn offline(cache: &Path) -> Hub {
+        Hub {
+            offline: true,
+            ..Hub::new(cache.to_path_buf())
+        }
+    }
+
     #[test]
     fn a_set_that_is_not_on_the_hub_says_so() {
         let card = Card::builtin("chemprot").unwrap();
-        let error = fetch_from_hub(&card, "train", Path::new("none")).unwrap_err();
+        let hub = offline(Path::new("none"));
+        let error = fetch_from_hub(&card, "train", &hub, &mut ()).unwrap_err();
         assert!(error.to_string().contains("--data"), "{error}");
     }
 
@@ -92,9 +74,16 @@ mod tests {
         std::fs::write(repository.join("refs/main"), "abc").unwrap();
         std::fs::write(folder.join("validation_matched-00000-of-00001.parquet"), "").unwrap();
         let card = Card::builtin("mnli").unwrap();
+        let hub = offline(cache.path());
         assert_eq!(
-            fetch_from_hub(&card, "validation", cache.path()).unwrap(),
+            fetch_from_hub(&card, "validation", &hub, &mut ()).unwrap(),
             folder
+        );
+        let error = fetch_from_hub(&card, "train", &hub, &mut ()).unwrap_err();
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert!(
+            why.contains("train") && why.contains("snapshots/abc"),
+            "{why}"
         );
     }
 }

@@ -5,6 +5,30 @@
 //! token ids, [`pack_texts`] and [`Masking`] make rows for masked-language modelling of unlabelled texts, and
 //! [`shuffled_order`] with [`batches`] decides which rows are trained on together. Nothing here depends
 //! on the number of threads.
+//!
+//! ```
+//! use pelt_data::{Label, UserFile, UserTask, batches, shuffled_order};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("reviews.tsv");
+//! std::fs::write(&path, "review\tverdict\na fine film\tgood\nfar too long\tbad\na fine cast\tgood\n")?;
+//! let file = UserFile {
+//!     path,
+//!     text_column: "review".into(),
+//!     pair_column: None,
+//!     label_column: Some("verdict".into()),
+//!     task: UserTask::Classification,
+//!     labels: None,
+//! };
+//! let data = file.read()?;
+//! assert_eq!(data.rows[0].text, "a fine film");
+//! // The classes are numbered in the order of their names: `bad`, `good`.
+//! assert_eq!(data.target.outputs(), 2);
+//! assert_eq!(data.rows[0].label, Some(Label::Class(1)));
+//! let order = shuffled_order(data.rows.len(), 42, 0);
+//! assert_eq!(batches(&order, 2).len(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod batches;
 mod card;

@@ -3,6 +3,38 @@
 //! [`AdapterConfig`] describes a union of parts (one part is a union of one), and [`AdapterConfig::init`] makes the
 //! [`Adapter`] that an encoder hooks in. [`load`] reads adapters saved by AdapterHub's `adapters` and by PEFT;
 //! [`save`] writes AdapterHub's format, and [`save_peft`] what PEFT's can hold.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use pelt_hooks::EncoderShape;
+//! use pelt_methods::{AdapterConfig, ModelInfo, load, save};
+//!
+//! let shape = EncoderShape {
+//!     layers: 2,
+//!     hidden_size: 32,
+//!     heads: 4,
+//!     intermediate_size: 64,
+//!     vocab_size: 120,
+//!     max_positions: 64,
+//!     pooler: true,
+//! };
+//! let mut config = AdapterConfig::preset("unipelt")?;
+//! config.set("lora.r=4")?;
+//! let adapter = config.init(&shape, &Device::flex(), &|_| None)?;
+//!
+//! let info = ModelInfo {
+//!     model_type: "bert".into(),
+//!     model_name: "tiny".into(),
+//!     model_class: "BertModel".into(),
+//!     hidden_size: 32,
+//! };
+//! let folder = tempfile::tempdir()?;
+//! save(folder.path(), "sentiment", &config, &adapter, &info)?;
+//! let loaded = load(folder.path(), &shape, "bert", &Device::flex(), &|_| None)?;
+//! assert_eq!(loaded.name, "sentiment");
+//! assert_eq!(loaded.config, config);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod adapterhub;
 mod combine;

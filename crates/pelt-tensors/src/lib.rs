@@ -6,6 +6,25 @@
 //!
 //! Tensors come out as plain values on the host ([`HostTensor`], [`HostIntTensor`]): this crate knows no tensor framework.
 //!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use pelt_tensors::{HostTensor, TensorFiles, write_safetensors};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("model.safetensors");
+//! let weight = HostTensor::new(vec![2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+//! let tensors = BTreeMap::from([("dense.weight".to_string(), weight.clone())]);
+//! let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+//! write_safetensors(&path, &tensors, &metadata)?;
+//!
+//! let files = TensorFiles::open(&path)?;
+//! assert_eq!(files.names().collect::<Vec<_>>(), ["dense.weight"]);
+//! assert_eq!(files.read("dense.weight")?, weight);
+//! assert!(files.read("dense.bias").is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Untrusted files
 //!
 //! No size, offset or name in a file is believed before it is checked against the length of the file. A PyTorch

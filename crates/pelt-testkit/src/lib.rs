@@ -2,6 +2,16 @@
 //!
 //! The files under `fixtures/` were computed by AdapterHub `adapters`, PEFT and transformers on tiny random models;
 //! `fixtures/manifest.json` names the versions. Depending on this crate also switches the Flex backend on.
+//!
+//! ```
+//! use pelt_testkit::{adapter_shapes, fixture, fixture_json};
+//!
+//! assert!(fixture("models/bert/base/model.safetensors").is_file());
+//! let config = fixture_json("models/bert/base/config.json");
+//! assert_eq!(config["hidden_size"], 32);
+//! let shapes = adapter_shapes("bert_cls_lora");
+//! assert_eq!(shapes["encoder.layer.0.attention.self.query.loras.a.lora_A"], [8, 32]);
+//! ```
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

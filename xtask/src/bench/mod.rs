@@ -2,7 +2,7 @@
 
 mod grid;
 pub mod machine;
-mod model;
+pub mod model;
 pub mod profile;
 pub mod program;
 mod speed;

@@ -5,7 +5,7 @@ use super::workspace::{Crate, Use};
 /// The crates of every layer, the lowest first. A new crate must be given its place here.
 const LAYERS: [&[&str]; 9] = [
     &["pelt-hooks"],
-    &["pelt-ops", "pelt-tensors", "pelt-metrics"],
+    &["pelt-ops", "pelt-tensors", "pelt-metrics", "pelt-hub"],
     &[
         "pelt-device",
         "pelt-encoder",

@@ -84,12 +84,15 @@ pub fn in_new_folder(folder: &Path, write: impl FnOnce(&Path) -> Result<()>) -> 
 fn base_name(args: &ExportArgs) -> Result<String> {
     match &args.base_name {
         Some(name) => Ok(name.clone()),
-        None => folder_name(&args.model),
+        None => model_name(&args.model),
     }
 }
 
-/// What a folder is called, however it is reached.
-pub fn folder_name(folder: &Path) -> Result<String> {
+/// What a model is called: its repository, or its folder, however that is reached.
+pub fn model_name(folder: &Path) -> Result<String> {
+    if let Some(name) = pelt_hub::repository_of(folder) {
+        return Ok(name);
+    }
     let folder = std::fs::canonicalize(folder)
         .with_context(|| format!("{}: cannot be found", folder.display()))?;
     let name = folder.file_name().unwrap_or_default();

@@ -1,0 +1,6 @@
+//! A PyTorch checkpoint: a zip file with a pickle in it, or the older form.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|content: &[u8]| pelt_fuzz::read_tensors("pytorch_model.bin", content));
