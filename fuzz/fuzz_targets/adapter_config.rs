@@ -22,7 +22,7 @@ const SHAPE: EncoderShape = EncoderShape {
 const WEIGHTS: &[u8] =
     include_bytes!("../../crates/pelt-testkit/fixtures/cases/adapters/bert_cls_lora/adapter/adapter.safetensors");
 
-fuzz_target!(|content: &[u8]| {
+fuzz_target!(init: pelt_fuzz::allow_caught_panics(), |content: &[u8]| {
     let scene = Scene::new();
     let mut parts = content.splitn(2, |byte| *byte == 0);
     scene.write("adapter_config.json", parts.next().unwrap_or_default());

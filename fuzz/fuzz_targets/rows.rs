@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use pelt_data::{Card, UserFile, UserTask, read_documents, read_questions, read_split};
 use pelt_fuzz::Scene;
 
-fuzz_target!(|content: &[u8]| {
+fuzz_target!(init: pelt_fuzz::allow_caught_panics(), |content: &[u8]| {
     let Some((kind, content)) = content.split_first() else {
         return;
     };

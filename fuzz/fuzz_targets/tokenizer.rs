@@ -9,7 +9,7 @@ const WORDS: &[u8] = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nfilm\n##s\n";
 const PAIRS: &[u8] = br#"{"<s>":0,"<pad>":1,"</s>":2,"<unk>":3,"<mask>":4,"t":5,"h":6,"th":7}"#;
 const MERGES: &[u8] = b"#version: 0.2\nt h\n";
 
-fuzz_target!(|content: &[u8]| {
+fuzz_target!(init: pelt_fuzz::allow_caught_panics(), |content: &[u8]| {
     let Some((kind, content)) = content.split_first() else {
         return;
     };

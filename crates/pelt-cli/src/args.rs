@@ -6,12 +6,13 @@ use clap::{Args, Parser, Subcommand};
 use pelt_methods::{StackRules, StackedLora, StackedParallel};
 
 use crate::examples;
+use crate::inference::InferenceArgs;
 use crate::optimiser_args::OptimiserArgs;
 use crate::pretrain_args::PretrainArgs;
 
 /// Train, evaluate and ship adapters of pretrained text encoders.
 #[derive(Debug, Parser)]
-#[command(name = "pelt", version, arg_required_else_help = true)]
+#[command(name = "pelt", version, arg_required_else_help = true, after_help = examples::PELT)]
 pub struct Cli {
     /// Device that everything runs on: see `pelt devices`.
     #[arg(long, global = true, default_value = pelt_device::default_name(), value_name = "NAME")]
@@ -50,20 +51,26 @@ pub enum Command {
     #[command(after_help = examples::MERGE)]
     Merge(MergeArgs),
     /// Keep the table that a prefix's network gives, and not the network.
+    #[command(after_help = examples::EJECT)]
     Eject(EjectArgs),
     /// Compare the settings and weights of two adapters; exits with 1 if they differ.
+    #[command(after_help = examples::DIFF)]
     Diff(DiffArgs),
     /// Show what a method would train in a model, by component.
+    #[command(after_help = examples::INSPECT)]
     Inspect(InspectArgs),
     /// Run a batch of token ids through a model, to compare with other implementations.
+    #[command(after_help = examples::FORWARD)]
     Forward(ForwardArgs),
     /// List the methods with their defaults and parameter counts.
     Methods(MethodsArgs),
     /// List the tasks with their labels, metrics and sizes.
+    #[command(after_help = examples::TASKS)]
     Tasks(TasksArgs),
     /// List the devices that this build can use, and those that it finds.
     Devices,
     /// Print the completions of a shell, for its folder of them.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell.
         #[arg(value_enum)]
@@ -248,9 +255,8 @@ pub struct EvaluateArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub columns: ColumnArgs,
-    /// Layers, from 0, in which the run's method does nothing (AdapterDrop), e.g. 0,2.
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
-    pub skip_layers: Vec<usize>,
+    #[command(flatten)]
+    pub inference: InferenceArgs,
     /// Write predictions to this folder. Labelled rows: predictions-SPLIT.jsonl with gold, predicted and probability of every
     /// row. Questions: predictions.json, as SQuAD's own script reads it, nbest_predictions.json, and question_scores.jsonl
     /// with exact match and F1 of every question, from 0 to 1.
@@ -259,9 +265,6 @@ pub struct EvaluateArgs {
     /// Show the mean of every gate of the method over the scored rows.
     #[arg(long)]
     pub gates: bool,
-    /// Rows of a batch.
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    pub batch_size: usize,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -422,12 +425,8 @@ pub struct PredictArgs {
     /// One text a line, or two with a tab between them, as a question and its passage; default: standard input.
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Layers, from 0, in which the run's method does nothing (AdapterDrop), e.g. 0,2.
-    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
-    pub skip_layers: Vec<usize>,
-    /// Rows of a batch.
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    pub batch_size: usize,
+    #[command(flatten)]
+    pub inference: InferenceArgs,
 }
 
 #[derive(Debug, Args)]

@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use burn::tensor::Device;
+use pelt_encoder::Precision;
 
 static CHOSEN: OnceLock<(String, Device)> = OnceLock::new();
 
@@ -22,6 +23,16 @@ pub fn device() -> Device {
 /// Its name.
 pub fn name() -> &'static str {
     &chosen().0
+}
+
+/// Checks that it computes in this precision.
+pub fn check_precision(precision: Precision) -> Result<()> {
+    ensure!(
+        precision.is_supported(&device()),
+        "--precision {precision}: the device {} does not compute in it",
+        name()
+    );
+    Ok(())
 }
 
 fn chosen() -> &'static (String, Device) {

@@ -15,10 +15,7 @@ use crate::source::Reading;
 use crate::{data, gates, model, predictions, questions, talk};
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
-    ensure!(
-        args.batch_size > 0,
-        "--batch-size must be at least 1, but is 0"
-    );
+    args.inference.check()?;
     let record = run_folder::read_record(&args.run)?;
     if let Some(settings) = questions::settings(&record) {
         return run_questions(args, record, settings);
@@ -104,9 +101,8 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
 
 /// Loads the run as it is to be scored, once it is clear that all that was asked for can be given.
 fn load(args: &EvaluateArgs, record: RunRecord, base: &Base) -> Result<Run> {
-    let skipped = model::skipped_layers(&args.skip_layers, base)?;
-    let mut run = run_folder::load(&args.run, record, base, &args.model)?;
-    run.model = run.model.skipping(skipped);
+    let run = run_folder::load(&args.run, record, base, &args.model)?;
+    let run = args.inference.apply(run, base)?;
     if args.gates {
         gates::check(&run, &args.run)?;
     }
@@ -253,12 +249,12 @@ fn evaluate<'a>(
     let Examples { sequences, labels } = rows.examples;
     let (outputs, gates) = match args.gates {
         false => (
-            pelt_train::predict(&run.model, &sequences, args.batch_size)?,
+            pelt_train::predict(&run.model, &sequences, args.inference.batch_size)?,
             None,
         ),
         true => {
             let (outputs, means) =
-                pelt_train::predict_observing(&run.model, &sequences, args.batch_size)?;
+                pelt_train::predict_observing(&run.model, &sequences, args.inference.batch_size)?;
             (outputs, Some(gates::named(run, &means)))
         }
     };

@@ -13,10 +13,11 @@ use crate::talk::{self, Volume};
 
 /// The Hub as the environment has it.
 pub fn hub() -> Result<Hub> {
-    let home = match variable("HF_HOME") {
-        Some(home) => Some(PathBuf::from(home)),
-        None => variable("HOME").map(|home| PathBuf::from(home).join(".cache/huggingface")),
-    };
+    let below = |variable: OsString, folder: &str| PathBuf::from(variable).join(folder);
+    let home = variable("HF_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| below(cache, "huggingface")))
+        .or_else(|| variable("HOME").map(|home| below(home, ".cache/huggingface")));
     let cache = match (variable("HF_HUB_CACHE"), &home) {
         (Some(cache), _) => cache.into(),
         (None, Some(home)) => home.join("hub"),
@@ -131,6 +132,12 @@ pub struct Downloads {
 }
 
 impl Progress for Downloads {
+    fn wait(&mut self, file: &str) {
+        talk::say(format!(
+            "waiting for another program that is fetching {file}"
+        ));
+    }
+
     fn begin(&mut self, file: &str, bytes: u64) {
         if std::io::stderr().is_terminal() && talk::volume() != Volume::Quiet {
             let bar = ProgressBar::new(bytes);

@@ -16,6 +16,7 @@ mod forward;
 mod gates;
 mod hub;
 mod import;
+mod inference;
 mod inspect;
 mod interrupt;
 mod levels;

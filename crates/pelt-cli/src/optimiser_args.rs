@@ -79,12 +79,7 @@ impl OptimiserArgs {
             ..TrainConfig::default()
         };
         config.validate()?;
-        ensure!(
-            config.precision.is_supported(&device::device()),
-            "--precision {}: the device {} does not compute in it",
-            config.precision,
-            device::name()
-        );
+        device::check_precision(config.precision)?;
         if let Some(p) = self.dropout {
             ensure!(
                 (0.0..1.0).contains(&p),

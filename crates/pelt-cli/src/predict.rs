@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use pelt_data::{TextRow, Tokenizer};
 use serde_json::{Map, Value, json};
 
@@ -19,10 +19,8 @@ const LINES_AT_ONCE: usize = 512;
 const OUTPUT: &str = "standard output cannot be written to";
 
 pub fn run(args: &PredictArgs) -> Result<()> {
-    ensure!(
-        args.batch_size > 0,
-        "--batch-size must be at least 1, but is 0"
-    );
+    args.inference.check()?;
+    let batch_size = args.inference.batch_size;
     let (name, mut input): (String, Box<dyn BufRead>) = match &args.file {
         Some(path) => {
             let file =
@@ -34,9 +32,8 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let tokenizer = model::tokenizer(&args.model)?;
     let base = Base::open(&args.model, None)?;
     let record = run_folder::read_record(&args.run)?;
-    let skipped = model::skipped_layers(&args.skip_layers, &base)?;
-    let mut run = run_folder::load(&args.run, record, &base, &args.model)?;
-    run.model = run.model.skipping(skipped);
+    let run = run_folder::load(&args.run, record, &base, &args.model)?;
+    let run = args.inference.apply(run, &base)?;
     let mut output = BufWriter::new(std::io::stdout().lock());
     let mut line_number = 0;
     loop {
@@ -50,7 +47,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
             break;
         }
         let values = match questions::settings(&run.record) {
-            None => predict(&run, &rows, &tokenizer, args.batch_size)?,
+            None => predict(&run, &rows, &tokenizer, batch_size)?,
             Some(settings) => {
                 let reading = Reading {
                     tokenizer: &tokenizer,
@@ -59,7 +56,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
                     max_length: run.record.config.train.max_length,
                 };
                 let first_line = line_number + 1 - rows.len();
-                questions::predict(&run, rows, first_line, &reading, settings, args.batch_size)
+                questions::predict(&run, rows, first_line, &reading, settings, batch_size)
                     .with_context(|| name.clone())?
             }
         };

@@ -252,12 +252,12 @@ pub fn evaluate(
     let examples = examples(&set.questions, &name, reading, settings)?;
     let (answers, gates) = match args.gates {
         false => (
-            pelt_train::answer(&run.model, &examples, args.batch_size)?,
+            pelt_train::answer(&run.model, &examples, args.inference.batch_size)?,
             None,
         ),
         true => {
             let (answers, means) =
-                pelt_train::answer_observing(&run.model, &examples, args.batch_size)?;
+                pelt_train::answer_observing(&run.model, &examples, args.inference.batch_size)?;
             (answers, Some(gates::named(run, &means)))
         }
     };

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use common::{Scene, parquet_file};
+use pelt_grid::Plan;
 use serde_json::{Value, json};
 
 /// Languages that a box of the book may have. Boxes with `sh` are run, one after another; the others are not.
@@ -153,7 +154,10 @@ fn the_commands_of_every_page_run() {
 }
 
 #[test]
-fn every_box_says_what_is_in_it() {
+fn every_box_says_what_is_in_it_and_means_something() {
+    let scene = Scene::new();
+    // Wide enough for every bottleneck in the book.
+    scene.made_bert("wide", |config| config["hidden_size"] = json!(128));
     for page in pages() {
         for (language, content) in boxes(&page) {
             assert!(
@@ -161,12 +165,41 @@ fn every_box_says_what_is_in_it() {
                 "{page}: a box has the language {language:?}:\n{content}"
             );
             if language == "toml" {
-                let parsed = toml::from_str::<toml::Table>(&content);
-                assert!(parsed.is_ok(), "{page}: {parsed:?}\n{content}");
+                check_toml(&scene, &page, &content);
             }
             if language == "json" {
                 let parsed = serde_json::from_str::<Value>(&content);
                 assert!(parsed.is_ok(), "{page}: {parsed:?}\n{content}");
+            }
+        }
+    }
+}
+
+/// A box of TOML is a method or a plan of a comparison.
+fn check_toml(scene: &Scene, page: &str, content: &str) {
+    scene.write("box.toml", content);
+    if content.contains("[[methods]]") {
+        let plan = Plan::read(&scene.path("box.toml"));
+        assert!(plan.is_ok(), "{page}: {plan:?}");
+        return;
+    }
+    let answer = scene.pelt("inspect --model wide --method-file box.toml");
+    assert_eq!(answer.code, Some(0), "{page}: {}\n{content}", answer.stderr);
+}
+
+#[test]
+fn what_pages_take_from_sources_is_there() {
+    for page in pages() {
+        let text = std::fs::read_to_string(docs().join(&page)).unwrap();
+        for rest in text.split("{{#include ").skip(1) {
+            let (include, _) = rest.split_once("}}").unwrap();
+            let (file, anchor) = include.split_once(':').unwrap();
+            let path = docs().join(&page).parent().unwrap().join(file);
+            let source = std::fs::read_to_string(&path)
+                .unwrap_or_else(|error| panic!("{page}: {file}: {error}"));
+            for mark in ["ANCHOR", "ANCHOR_END"] {
+                let mark = format!("// {mark}: {anchor}\n");
+                assert!(source.contains(&mark), "{page}: {file} has no {mark}");
             }
         }
     }

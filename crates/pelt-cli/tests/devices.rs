@@ -103,3 +103,26 @@ fn checkpointing_changes_nothing_and_half_precision_little() {
     let record = scene.read_json("run/run.json");
     assert_eq!(record["config"]["train"]["precision"], "f16", "{record}");
 }
+
+#[test]
+fn a_run_is_evaluated_in_half_precision_about_as_in_whole() {
+    let scene = Scene::new();
+    scene.succeeds(&format!(
+        "train --model bert --train-file train.tsv {SMALL_UNION} --epochs 2 --batch-size 8 --max-length 32 --out run"
+    ));
+    let evaluate = "evaluate --run run --model bert --file dev.tsv --json";
+    let loss = |options: &str| {
+        let scores = scene.succeeds(&format!("{evaluate} {options}")).json();
+        scores["loss"].as_f64().unwrap()
+    };
+    let whole = loss("");
+    assert_eq!(loss("--precision f32"), whole);
+    for (precision, near) in [("bf16", 0.05), ("f16", 0.01)] {
+        let half = loss(&format!("--precision {precision}"));
+        assert!(half != whole, "{precision} changed nothing");
+        assert!((half - whole).abs() < near, "{precision}: {half}, {whole}");
+    }
+    let predict = "predict --run run --model bert --precision bf16";
+    let answer = scene.pelt_with_input(predict, "a good film\n");
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+}

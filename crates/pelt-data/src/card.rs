@@ -163,9 +163,14 @@ impl Card {
     /// # Errors
     /// No built-in card has this name.
     pub fn require_builtin(name: &str) -> Result<Self, DataError> {
+        let likeness = |known: &str| strsim::jaro_winkler(name, known);
         Self::builtin(name).ok_or_else(|| DataError::UnknownCard {
             name: name.to_owned(),
             known: join_names(Self::names()),
+            nearest: Self::names()
+                .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+                .unwrap_or_default()
+                .to_owned(),
         })
     }
 
@@ -179,9 +184,9 @@ impl Card {
     /// # Errors
     /// The file cannot be read, or is not a valid card.
     pub fn load(path: &Path) -> Result<Self, DataError> {
-        let text = std::fs::read_to_string(path).map_err(|source| DataError::Read {
+        let text = std::fs::read_to_string(path).map_err(|reason| DataError::Read {
             path: path.to_owned(),
-            source,
+            reason,
         })?;
         Self::parse(&text, path)
     }

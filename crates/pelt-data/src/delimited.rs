@@ -83,9 +83,9 @@ fn positions(
 
 fn failed(path: &Path, row: usize, error: csv::Error) -> DataError {
     match error.into_kind() {
-        ErrorKind::Io(source) => DataError::Read {
+        ErrorKind::Io(reason) => DataError::Read {
             path: path.to_owned(),
-            source,
+            reason,
         },
         ErrorKind::UnequalLengths {
             expected_len, len, ..

@@ -6,20 +6,22 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file or folder could not be read.
-    #[error("{} could not be read: {source}", path.display())]
+    #[error("{} could not be read: {reason}", path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What the operating system said. Not called `source`, because its text is part of this one.
+        reason: std::io::Error,
     },
     /// No data set of this name is built in.
-    #[error("there is no data set {name:?}; the known ones are {known}")]
+    #[error("there is no data set {name:?}; the known ones are {known}; did you mean {nearest:?}?")]
     UnknownCard {
         /// The name asked for.
         name: String,
         /// The names there are.
         known: String,
+        /// The one most like it.
+        nearest: String,
     },
     /// A card is not valid.
     #[error("the data set card {} is not valid: {message}", path.display())]
@@ -310,7 +312,7 @@ pub enum DataError {
 
 /// Joins names for a message; long lists are cut.
 pub(crate) fn join_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 20;
+    const SHOWN: usize = 30;
     let names: Vec<&str> = names.into_iter().collect();
     if names.is_empty() {
         return "(none)".to_owned();

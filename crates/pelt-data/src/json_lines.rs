@@ -18,9 +18,9 @@ pub(crate) fn read(path: &Path, wanted: &[&str]) -> Result<Vec<Vec<Cell>>, DataE
         line.clear();
         let read = reader
             .read_until(b'\n', &mut line)
-            .map_err(|source| DataError::Read {
+            .map_err(|reason| DataError::Read {
                 path: path.to_owned(),
-                source,
+                reason,
             })?;
         if read == 0 {
             return Ok(columns);

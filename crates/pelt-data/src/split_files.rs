@@ -135,9 +135,9 @@ pub(crate) fn task_folder(root: &Path, card: &Card) -> Result<PathBuf, DataError
 
 /// All files of splits in a folder.
 pub(crate) fn list(folder: &Path) -> Result<Vec<SplitFile>, DataError> {
-    let failed = |source| DataError::Read {
+    let failed = |reason| DataError::Read {
         path: folder.to_owned(),
-        source,
+        reason,
     };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {

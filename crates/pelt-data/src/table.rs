@@ -92,9 +92,9 @@ impl Table {
 
 /// Opens a file for reading.
 pub(crate) fn open(path: &Path) -> Result<std::fs::File, DataError> {
-    let failed = |source| DataError::Read {
+    let failed = |reason| DataError::Read {
         path: path.to_owned(),
-        source,
+        reason,
     };
     let file = std::fs::File::open(path).map_err(failed)?;
     // Opening a folder works on some systems and fails on the first read only.

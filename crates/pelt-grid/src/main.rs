@@ -48,8 +48,8 @@ enum Command {
 /// Where things lie.
 #[derive(Debug, Clone, Args)]
 struct Places {
-    /// Folder of the pretrained encoder (Hugging Face layout) [default: the plan's].
-    #[arg(long, value_name = "DIR")]
+    /// Folder of the pretrained encoder (Hugging Face layout), or its name on the Hub [default: the plan's].
+    #[arg(long, value_name = "DIR|OWNER/NAME")]
     model: Option<PathBuf>,
     /// Folder of data sets in the Hub's Parquet layout [default: the plan's; without one they come from the Hub].
     #[arg(long, value_name = "DIR")]
@@ -180,6 +180,8 @@ fn run(arguments: &RunArguments) -> Result<()> {
     // The machine that hands jobs to Slurm may have no GPU.
     if arguments.launcher != Launcher::Slurm {
         setup.try_device()?;
+        // Cells would fetch it side by side.
+        setup.fetch_model()?;
     }
     let lock = Lock::take(&results)?;
     write_plan(&plan, &results)?;
@@ -310,6 +312,7 @@ fn cell(arguments: &CellArguments) -> Result<()> {
 fn fetch(arguments: &FetchArguments) -> Result<()> {
     let plan = Plan::read(&arguments.results.join(PLAN_FILE))?;
     let setup = arguments.places.setup(&plan, 1)?;
+    setup.fetch_model()?;
     for task in &plan.tasks {
         setup.fetch(&task.name)?;
         println!("{}: there", task.name);
@@ -317,13 +320,25 @@ fn fetch(arguments: &FetchArguments) -> Result<()> {
     Ok(())
 }
 
+/// Whether this names a repository on the Hugging Face Hub, as `owner/name`, which `pelt` fetches.
+fn is_on_hub(model: &Path) -> bool {
+    let parts = model.components();
+    let names = parts.filter(|part| matches!(part, std::path::Component::Normal(_)));
+    !model.exists() && model.is_relative() && names.count() == 2 && model.components().count() == 2
+}
+
 impl Places {
     fn setup(&self, plan: &Plan, jobs: usize) -> Result<Setup> {
         let model = self.model.clone().or(plan.model.clone().map(PathBuf::from));
-        let model = model.context("say which pretrained encoder to adapt, with --model DIR")?;
-        let model = std::path::absolute(model)?;
+        let model = model.context(
+            "say which pretrained encoder to adapt, with --model DIR or --model OWNER/NAME",
+        )?;
+        let model = match is_on_hub(&model) {
+            true => model,
+            false => std::path::absolute(model)?,
+        };
         ensure!(
-            model.join("config.json").is_file(),
+            is_on_hub(&model) || model.join("config.json").is_file(),
             "{}: should be the folder of a pretrained encoder, but has no config.json",
             model.display()
         );
@@ -371,5 +386,27 @@ impl Places {
             .context(
                 "there is no `pelt` beside this program or on the PATH; name it with --pelt FILE",
             )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_on_the_hub_is_two_words_and_no_folder() {
+        for name in ["owner/name", "owner/name@v1"] {
+            assert!(is_on_hub(Path::new(name)), "{name}");
+        }
+        for path in [
+            "name",
+            "/owner/name",
+            "./name",
+            "../name",
+            "a/b/c",
+            "src/report",
+        ] {
+            assert!(!is_on_hub(Path::new(path)), "{path}");
+        }
     }
 }

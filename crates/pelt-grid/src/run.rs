@@ -15,7 +15,7 @@ use crate::{Cell, Cost, GpuMemory, GridError, Machine, MethodPlan, Plan, Record,
 pub struct Setup {
     /// The program that trains and scores.
     pub pelt: Pelt,
-    /// Folder of the pretrained encoder.
+    /// Folder of the pretrained encoder, or its name on the Hub.
     pub model: PathBuf,
     /// Folder of the data sets; from the Hub if `None`.
     pub data: Option<PathBuf>,
@@ -169,6 +169,16 @@ impl Setup {
         self.once(&command)
     }
 
+    /// Sees to it that the pretrained encoder is there: in its folder, or in the Hub's cache.
+    ///
+    /// # Errors
+    /// If it is not, and cannot be fetched.
+    pub fn fetch_model(&self) -> Result<(), GridError> {
+        let model = self.model.display().to_string();
+        let command = ["inspect", "--method", "bitfit", "--model", &model];
+        self.once(&command.map(String::from))
+    }
+
     /// Sees to it that `pelt` can use the device, whose name gets into every record.
     ///
     /// # Errors
@@ -207,10 +217,10 @@ impl Setup {
     }
 }
 
-/// The last part of a path.
+/// The last part of a folder's path, or of a name on the Hub, without its revision.
 fn folder_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.split('@').next().unwrap_or_default().to_owned()
 }
 
 /// The lock of a cell's folder. Its processes share it, so that one which a killed bench has left behind is waited for.

@@ -1,8 +1,12 @@
 //! The cache folder that Hugging Face's libraries share: `models--owner--name` with `refs`, `snapshots` and `blobs`.
+//!
+//! Beside them this crate keeps `listings`: the names of all files of a commit, so that it is known without the Hub whether
+//! a snapshot that somebody else began has everything.
 
+use std::fs::{File, TryLockError};
 use std::path::{Component, Path, PathBuf};
 
-use crate::digest;
+use crate::choose::Choose;
 use crate::repository::is_plain;
 use crate::{HubError, Repository};
 
@@ -10,6 +14,17 @@ use crate::{HubError, Repository};
 pub(crate) struct CachedRepository {
     folder: PathBuf,
     revision: String,
+}
+
+/// What the cache has of the files that are wanted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// All of them.
+    Whole(PathBuf),
+    /// All that is indispensable; whether the repository has more is not known.
+    Likely(PathBuf),
+    /// Not all: this is missing in this folder.
+    Missing { what: String, folder: PathBuf },
 }
 
 impl CachedRepository {
@@ -21,49 +36,142 @@ impl CachedRepository {
     }
 
     /// The commit that the revision was when it was last asked for; a commit is its own.
-    pub(crate) fn commit(&self) -> Option<String> {
-        let known = std::fs::read_to_string(self.reference());
-        let commit = match known {
-            Ok(commit) => commit.trim().to_owned(),
-            Err(_) => self.revision.clone(),
-        };
-        // It becomes part of a path.
-        is_plain(&commit).then_some(commit)
+    fn commit(&self) -> Option<String> {
+        let known = std::fs::read_to_string(self.reference()).unwrap_or_default();
+        // It becomes part of a path. A reference that was only half written is none.
+        let candidates = [known.trim(), &self.revision];
+        let commit = candidates.into_iter().find(|commit| is_plain(commit));
+        commit.map(str::to_owned)
     }
 
     fn reference(&self) -> PathBuf {
         self.folder.join("refs").join(&self.revision)
     }
 
-    /// Notes which commit the revision is now.
-    pub(crate) fn remember(&self, commit: &str) -> Result<(), HubError> {
-        let path = self.reference();
-        let failed = |source| HubError::io(&path, "be written", source);
-        let folder = path.parent().unwrap_or(&self.folder);
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        // A reader sees the old commit or the new one.
-        let temporary = path.with_extension(format!("{}.new", std::process::id()));
-        std::fs::write(&temporary, commit).map_err(failed)?;
-        std::fs::rename(&temporary, &path).map_err(failed)
+    fn listing(&self, commit: &str) -> PathBuf {
+        self.folder.join("listings").join(commit)
     }
 
-    /// The folder of a commit's files. Without a commit, the one where all of them are.
-    pub(crate) fn snapshot(&self, commit: Option<&str>) -> PathBuf {
-        let snapshots = self.folder.join("snapshots");
-        match commit {
-            Some(commit) => snapshots.join(commit),
-            None => snapshots,
+    /// Looks for the files that `choose` picks.
+    pub(crate) fn find(&self, choose: &Choose<'_>) -> Found {
+        let Some(commit) = self.commit() else {
+            return Found::Missing {
+                what: wanted(choose),
+                folder: self.folder.join("snapshots"),
+            };
+        };
+        let folder = self.snapshot(&commit);
+        if let Ok(listing) = std::fs::read_to_string(self.listing(&commit)) {
+            let all: Vec<String> = listing.lines().map(str::to_owned).collect();
+            let absent = match choose(&all) {
+                Ok(names) => names.into_iter().find(|name| !folder.join(name).is_file()),
+                Err(missing) => Some(missing),
+            };
+            return match absent {
+                None => Found::Whole(folder),
+                Some(what) => Found::Missing { what, folder },
+            };
+        }
+        match choose(&list(&folder)) {
+            Ok(_) => Found::Likely(folder),
+            Err(what) => Found::Missing { what, folder },
         }
     }
 
-    /// Where the content of a file with this tag lies.
-    pub(crate) fn blob(&self, tag: &str) -> PathBuf {
-        self.folder.join("blobs").join(tag)
+    /// Notes which files a commit has, and that the revision is this commit now.
+    pub(crate) fn remember(&self, commit: &str, files: &[String]) -> Result<(), HubError> {
+        write(&self.listing(commit), &files.join("\n"))?;
+        match self.revision == commit {
+            true => Ok(()),
+            false => write(&self.reference(), commit),
+        }
+    }
+
+    /// The folder of a commit's files.
+    pub(crate) fn snapshot(&self, commit: &str) -> PathBuf {
+        self.folder.join("snapshots").join(commit)
+    }
+
+    /// Where the content with this digest lies.
+    pub(crate) fn blob(&self, digest: &str) -> Result<PathBuf, HubError> {
+        let blobs = self.folder.join("blobs");
+        std::fs::create_dir_all(&blobs)
+            .map_err(|error| HubError::io(&blobs, "be created", error))?;
+        Ok(blobs.join(digest))
+    }
+
+    /// Puts a file whose content is a blob into a snapshot, at once.
+    pub(crate) fn link(&self, blob: &Path, commit: &str, name: &str) -> Result<(), HubError> {
+        let place = self.snapshot(commit).join(name);
+        let failed = |error| HubError::io(&place, "be written", error);
+        let folder = place.parent().unwrap_or(&self.folder);
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let temporary = temporary(&place);
+        remove(&temporary)?;
+        let above = "../".repeat(2 + name.split('/').count() - 1);
+        let digest = blob.file_name().unwrap_or_default();
+        let target = Path::new(&above).join("blobs").join(digest);
+        link_to(&target, blob, &temporary).map_err(failed)?;
+        std::fs::rename(&temporary, &place).map_err(failed)
     }
 }
 
+/// A link where the system has links, else a file of its own.
+fn link_to(target: &Path, blob: &Path, place: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    let linked = std::os::unix::fs::symlink(target, place);
+    #[cfg(windows)]
+    let linked = std::os::windows::fs::symlink_file(target, place);
+    #[cfg(not(any(unix, windows)))]
+    let linked: std::io::Result<()> = {
+        let _ = target;
+        Err(std::io::ErrorKind::Unsupported.into())
+    };
+    linked
+        .or_else(|_| std::fs::hard_link(blob, place))
+        .or_else(|_| std::fs::copy(blob, place).map(|_| ()))
+}
+
+/// What is missing where there is nothing.
+fn wanted(choose: &Choose<'_>) -> String {
+    choose(&[]).err().unwrap_or_default()
+}
+
+/// A name beside a file's place, of this process alone.
+fn temporary(place: &Path) -> PathBuf {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    place.with_file_name(format!(".{name}.{}", std::process::id()))
+}
+
+/// Writes a small file: a reader sees the old content or the new one.
+fn write(path: &Path, content: &str) -> Result<(), HubError> {
+    let failed = |error| HubError::io(path, "be written", error);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let temporary = temporary(path);
+    std::fs::write(&temporary, content).map_err(failed)?;
+    std::fs::rename(&temporary, path).map_err(failed)
+}
+
+/// Holds a blob against other programs for as long as the file is open; `wait` is called if one of them has it.
+pub(crate) fn lock(blob: &Path, wait: impl FnOnce()) -> Result<File, HubError> {
+    let path = blob.with_extension("lock");
+    let failed = |error| HubError::io(&path, "be locked", error);
+    let file = File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            wait();
+            file.lock().map_err(failed)?;
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    Ok(file)
+}
+
 /// The files below a folder, as names with `/`; none if it is not there. Links count as what they point to.
-pub(crate) fn list(folder: &Path) -> Vec<String> {
+fn list(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
     let mut folders = vec![(folder.to_path_buf(), String::new())];
     while let Some((folder, prefix)) = folders.pop() {
@@ -87,59 +195,6 @@ pub(crate) fn list(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Beside a downloaded file whose digest has not been compared yet.
-fn mark(blob: &Path) -> PathBuf {
-    blob.with_extension("unverified")
-}
-
-/// Marks a file as one whose digest has to be compared.
-pub(crate) fn mark_unverified(blob: &Path) -> Result<(), HubError> {
-    let path = mark(blob);
-    let failed = |source| HubError::io(&path, "be written", source);
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    std::fs::write(&path, "").map_err(failed)
-}
-
-/// Whether the program ended between downloading this file of a snapshot and comparing its digest.
-pub(crate) fn is_unverified(file: &Path) -> bool {
-    std::fs::canonicalize(file).is_ok_and(|blob| mark(&blob).exists())
-}
-
-/// Compares a downloaded file with its digest, the tag that it is named after. Another one is removed, with the link to it.
-///
-/// A tag that is no digest proves nothing; then the size that was announced has to do.
-pub(crate) fn verify(
-    blob: &Path,
-    link: &Path,
-    tag: &str,
-    size: u64,
-) -> Result<Result<(), String>, HubError> {
-    let found = match digest::kind(tag) {
-        Some(kind) => digest::of_file(blob, kind)?,
-        None => {
-            let metadata = std::fs::metadata(blob);
-            let length = metadata
-                .map_err(|source| HubError::io(blob, "be read", source))?
-                .len();
-            if length == size {
-                tag.to_owned()
-            } else {
-                format!("{length} bytes in the place of {size}")
-            }
-        }
-    };
-    if found == tag {
-        remove(&mark(blob))?;
-        return Ok(Ok(()));
-    }
-    for path in [link, blob, &mark(blob)] {
-        remove(path)?;
-    }
-    Ok(Err(found))
-}
-
 /// Removes a file that may be gone already.
 pub(crate) fn remove(path: &Path) -> Result<(), HubError> {
     match std::fs::remove_file(path) {
@@ -150,11 +205,12 @@ pub(crate) fn remove(path: &Path) -> Result<(), HubError> {
     }
 }
 
-/// Whether a name from a repository stays below the folder that it is joined to.
+/// Whether a name from a repository stays below the folder that it is joined to, and fits on a line.
 pub(crate) fn stays_below(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     !name.is_empty()
         && !name.contains('\\')
+        && !name.chars().any(char::is_control)
         && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
@@ -185,20 +241,38 @@ mod tests {
 
     #[test]
     fn names_that_lead_elsewhere_are_found_out() {
-        for name in ["", "../x", "/etc/passwd", "a/../b", "a\\b", "."] {
+        for name in ["", "../x", "/etc/passwd", "a/../b", "a\\b", ".", "a\nb"] {
             assert!(!stays_below(name), "{name:?}");
         }
         assert!(stays_below("a/b.json"));
     }
 
     #[test]
-    fn a_commit_that_leads_elsewhere_is_none() {
+    fn a_reference_that_leads_elsewhere_or_is_empty_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let repository = Repository::model("a/b").unwrap();
+        let repository = Repository::model("a/b@main").unwrap();
         let cached = CachedRepository::new(folder.path(), &repository);
-        cached.remember("../../elsewhere").unwrap();
-        assert_eq!(cached.commit(), None);
-        cached.remember("abc").unwrap();
+        for content in ["../../elsewhere", "", "a/b"] {
+            write(&cached.reference(), content).unwrap();
+            assert_eq!(cached.commit().as_deref(), Some("main"), "{content:?}");
+        }
+        write(&cached.reference(), "abc\n").unwrap();
         assert_eq!(cached.commit().as_deref(), Some("abc"));
+    }
+
+    #[test]
+    fn links_lead_to_blobs_from_any_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::dataset("a/b").unwrap();
+        let cached = CachedRepository::new(folder.path(), &repository);
+        let blob = cached.blob("0123").unwrap();
+        std::fs::write(&blob, "content").unwrap();
+        for name in ["file", "one/file", "one/two/file"] {
+            cached.link(&blob, "abc", name).unwrap();
+            // Once more in the place of what is there.
+            cached.link(&blob, "abc", name).unwrap();
+            let path = cached.snapshot("abc").join(name);
+            assert_eq!(std::fs::read_to_string(path).unwrap(), "content");
+        }
     }
 }

@@ -40,10 +40,10 @@ pub enum HubError {
         /// What the client said.
         message: String,
     },
-    /// The Hub knows no such repository, or does not show it.
+    /// The Hub knows no such repository or revision, or does not show it.
     #[error(
-        "{endpoint} has no repository {repository}, or shows it only to those with a token for it (HTTP status {status}); \
-         {missing} is not in {} either",
+        "{endpoint} has no {repository}, or shows it only to those with a token for it (HTTP status {status}); {missing} is not in \
+         {} either",
         folder.display()
     )]
     NoRepository {
@@ -89,6 +89,20 @@ pub enum HubError {
         file: String,
         /// What the client said.
         message: String,
+    },
+    /// A file is not for everybody.
+    #[error(
+        "{repository}/{file}: {endpoint} gives it only to those with access to it and a token (HTTP status {status})"
+    )]
+    NoAccess {
+        /// The repository.
+        repository: String,
+        /// The file.
+        file: String,
+        /// The Hub's address.
+        endpoint: String,
+        /// The status of its answer.
+        status: u16,
     },
     /// What was downloaded is not what the Hub says.
     #[error(

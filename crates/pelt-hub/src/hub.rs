@@ -1,18 +1,23 @@
 //! Fetching files of a repository.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::{self, CachedRepository};
+use crate::cache::{self, CachedRepository, Found};
 use crate::choose::Choose;
-use crate::client::{self, Client, Failure, Listing};
+use crate::client::{Client, Failure, Listing};
+use crate::digest;
 use crate::repository::is_plain;
 use crate::{HubError, Progress, Repository};
 
 /// How often a download that breaks off is gone on with before it counts as failed.
 const ATTEMPTS: usize = 3;
 
-/// Before it is gone on with.
+/// So much more of a file makes an attempt a good one.
+const SOME_BYTES: u64 = 1 << 16;
+
+/// Before a download is gone on with.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Hugging Face's own Hub.
@@ -21,7 +26,7 @@ pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 /// A Hub, and the cache of what was fetched from it.
 ///
 /// The caller sets all of it, because a library reads no environment variables.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Hub {
     /// The cache in the layout of Hugging Face's libraries, usually `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
@@ -31,6 +36,18 @@ pub struct Hub {
     pub token: Option<String>,
     /// Use the cache alone.
     pub offline: bool,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Hub")
+            .field("cache", &self.cache)
+            .field("endpoint", &self.endpoint)
+            // It is a secret.
+            .field("token", &self.token.as_ref().map(|_| "..."))
+            .field("offline", &self.offline)
+            .finish()
+    }
 }
 
 impl Hub {
@@ -47,8 +64,9 @@ impl Hub {
     /// Gives the folder of a repository's snapshot that holds all files which `choose` picks from the names of all files
     /// there (or names as missing); what the cache does not have is fetched. All of them are from one commit.
     ///
-    /// A snapshot in the cache that holds everything `choose` asks for is taken without asking the Hub whether there is a
-    /// newer one. Only the files chosen are fetched, in the order in which they are chosen.
+    /// A snapshot in the cache that holds everything is taken without asking the Hub whether there is a newer one. One that
+    /// another library began is compared with the Hub's list of files once, where the Hub can be asked. Only the files chosen
+    /// are fetched, in the order in which they are chosen.
     ///
     /// # Errors
     /// Something needed is neither in the cache nor to be had; what came is not what the Hub announced; the cache cannot be
@@ -60,20 +78,11 @@ impl Hub {
         progress: &mut dyn Progress,
     ) -> Result<PathBuf, HubError> {
         let cached = CachedRepository::new(&self.cache, repository);
-        let commit = cached.commit();
-        let folder = cached.snapshot(commit.as_deref());
-        let found = commit.map_or(Vec::new(), |_| cache::list(&folder));
-        let missing = match choose(&found) {
-            Ok(names) => {
-                let doubtful = names
-                    .into_iter()
-                    .find(|name| cache::is_unverified(&folder.join(name)));
-                match doubtful {
-                    None => return Ok(folder),
-                    Some(name) => name,
-                }
-            }
-            Err(missing) => missing,
+        let (likely, missing, folder) = match cached.find(choose) {
+            Found::Whole(folder) => return Ok(folder),
+            Found::Likely(folder) if self.offline => return Ok(folder),
+            Found::Likely(folder) => (Some(folder.clone()), String::new(), folder),
+            Found::Missing { what, folder } => (None, what, folder),
         };
         let about = About {
             hub: self,
@@ -84,16 +93,20 @@ impl Hub {
         if self.offline {
             return Err(about.offline());
         }
-        let client = Client::new(self, repository).map_err(|failure| about.repository(failure))?;
-        let listing = client
-            .list(&repository.revision)
-            .map_err(|failure| about.repository(failure))?;
+        let client = Client::new(self, repository);
+        let listing = match (client.list(), likely) {
+            (Ok(listing), _) => listing,
+            // As good as it gets.
+            (Err(_), Some(folder)) => return Ok(folder),
+            (Err(failure), None) => return Err(about.repository(failure)),
+        };
         about.check(&listing)?;
         let names = choose(&listing.files).map_err(|missing| HubError::Lacks {
             repository: repository.to_string(),
             missing,
         })?;
-        let folder = cached.snapshot(Some(&listing.commit));
+        cached.remember(&listing.commit, &listing.files)?;
+        let folder = cached.snapshot(&listing.commit);
         let download = Download {
             about: &about,
             client: &client,
@@ -101,13 +114,9 @@ impl Hub {
             commit: &listing.commit,
         };
         for name in names {
-            let link = folder.join(&name);
-            if !link.is_file() || cache::is_unverified(&link) {
+            if !folder.join(&name).is_file() {
                 download.file(&name, progress)?;
             }
-        }
-        if repository.revision != listing.commit {
-            cached.remember(&listing.commit)?;
         }
         Ok(folder)
     }
@@ -135,30 +144,28 @@ impl About<'_> {
         let repository = self.repository.to_string();
         let endpoint = self.hub.endpoint.clone();
         let (missing, folder) = (self.missing.clone(), self.folder.clone());
-        match failure {
-            Failure::Status(status @ (401 | 403 | 404)) => HubError::NoRepository {
-                repository,
-                endpoint,
-                status,
-                missing,
-                folder,
-            },
-            Failure::Status(status) => HubError::Unreachable {
-                repository,
-                endpoint,
-                missing,
-                folder,
-                message: format!("HTTP status {status}"),
-            },
-            Failure::Connection(message) => HubError::Unreachable {
-                repository,
-                endpoint,
-                missing,
-                folder,
-                message,
-            },
-            Failure::Resume => self.answer(repository, "HTTP status 416".into()),
-            Failure::Other(problem) => self.answer(repository, problem),
+        let message = match failure {
+            Failure::Status(status @ (401 | 403 | 404)) => {
+                return HubError::NoRepository {
+                    repository,
+                    endpoint,
+                    status,
+                    missing,
+                    folder,
+                };
+            }
+            Failure::Answer(problem) => return self.answer(repository, problem),
+            Failure::Status(status) => format!("HTTP status {status}"),
+            Failure::Resume => "HTTP status 416".into(),
+            Failure::Connection(message) => message,
+            Failure::Local(error) => return HubError::io(folder, "be written", error),
+        };
+        HubError::Unreachable {
+            repository,
+            endpoint,
+            missing,
+            folder,
+            message,
         }
     }
 
@@ -171,24 +178,31 @@ impl About<'_> {
     }
 
     /// A file could not be fetched.
-    fn file(&self, file: &str, failure: Failure) -> HubError {
+    fn file(&self, file: &str, part: &Path, failure: Failure) -> HubError {
         let repository = self.repository.to_string();
+        let what = format!("{repository}/{file}");
+        let (file, endpoint) = (file.to_owned(), self.hub.endpoint.clone());
         match failure {
+            Failure::Status(status @ (401 | 403)) => HubError::NoAccess {
+                repository,
+                file,
+                endpoint,
+                status,
+            },
             Failure::Status(status) => HubError::Status {
                 repository,
-                file: file.to_owned(),
-                endpoint: self.hub.endpoint.clone(),
+                file,
+                endpoint,
                 status,
             },
             Failure::Connection(message) => HubError::BrokenOff {
                 repository,
-                file: file.to_owned(),
+                file,
                 message,
             },
-            Failure::Resume => {
-                self.answer(format!("{repository}/{file}"), "HTTP status 416".into())
-            }
-            Failure::Other(problem) => self.answer(format!("{repository}/{file}"), problem),
+            Failure::Local(error) => HubError::io(part, "be written", error),
+            Failure::Resume => self.answer(what, "HTTP status 416".into()),
+            Failure::Answer(problem) => self.answer(what, problem),
         }
     }
 
@@ -208,53 +222,99 @@ impl About<'_> {
 /// The download of files of one commit.
 struct Download<'a> {
     about: &'a About<'a>,
-    client: &'a Client,
+    client: &'a Client<'a>,
     cached: &'a CachedRepository,
     commit: &'a str,
 }
 
 impl Download<'_> {
     fn file(&self, name: &str, progress: &mut dyn Progress) -> Result<(), HubError> {
-        let failed = |failure| self.about.file(name, failure);
-        let metadata = self.client.metadata(self.commit, name).map_err(failed)?;
-        let tag = metadata.etag();
-        let what = format!("{}/{name}", self.about.repository);
-        // Both become parts of paths.
-        if !is_plain(tag) || metadata.commit_hash() != self.commit {
-            let problem = format!("tag {tag:?}, commit {:?}", metadata.commit_hash());
-            return Err(self.about.answer(what, problem));
+        let announced = self.client.announced(self.commit, name);
+        let nowhere = Path::new(name);
+        let announced = announced.map_err(|failure| self.about.file(name, nowhere, failure))?;
+        let expected = announced.tag.as_str();
+        // A digest is nothing but digits, and so part of no other path than the one that is meant.
+        let Some(kind) = digest::kind(expected) else {
+            let problem = format!("its tag {expected:?} is no digest");
+            return Err(self
+                .about
+                .answer(format!("{}/{name}", self.about.repository), problem));
+        };
+        if announced.commit != self.commit {
+            let problem = format!(
+                "it is of the commit {:?}, not {}",
+                announced.commit, self.commit
+            );
+            return Err(self
+                .about
+                .answer(format!("{}/{name}", self.about.repository), problem));
         }
-        let blob = self.cached.blob(tag);
-        let link = self.cached.snapshot(Some(self.commit)).join(name);
-        let part = client::part(&blob);
-        // What is left of a download before may be spoilt, and is then tried without.
-        let mut resumed = part.exists();
+        let blob = self.cached.blob(expected)?;
+        let _held = cache::lock(&blob, || progress.wait(name))?;
+        // Of another commit, or from another program that was waited for.
+        let there = blob.is_file() && digest::of_file(&blob, kind)? == expected;
+        if !there {
+            self.content(name, announced.size, kind, &blob, progress)?;
+        }
+        self.cached.link(&blob, self.commit, name)
+    }
+
+    /// Puts the content with the digest that a blob is named after into its place.
+    fn content(
+        &self,
+        name: &str,
+        size: u64,
+        kind: digest::Kind,
+        blob: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<(), HubError> {
+        let part = blob.with_extension("part");
+        let length = || std::fs::metadata(&part).map_or(0, |file| file.len());
+        let expected = blob.file_name().unwrap_or_default().to_string_lossy();
         let mut attempts = ATTEMPTS;
+        // What is left of a download before may be spoilt, and is then tried without, once.
+        let mut again = true;
         loop {
-            cache::mark_unverified(&blob)?;
-            let problem = match self.client.download(self.commit, name, progress) {
-                Ok(()) => match cache::verify(&blob, &link, tag, metadata.size() as u64)? {
-                    Ok(()) => return Ok(()),
-                    Err(found) => HubError::Digest {
+            let before = length();
+            let outcome = self
+                .client
+                .transfer(self.commit, name, &part, size, progress);
+            let problem = match outcome {
+                Ok(()) => {
+                    let found = digest::of_file(&part, kind)?;
+                    if found == expected {
+                        return std::fs::rename(&part, blob)
+                            .map_err(|error| HubError::io(blob, "be written", error));
+                    }
+                    HubError::Digest {
                         repository: self.about.repository.to_string(),
                         file: name.to_owned(),
-                        expected: tag.to_owned(),
+                        expected: expected.to_string(),
                         found,
-                    },
-                },
-                Err(Failure::Connection(_)) if attempts > 1 => {
-                    attempts -= 1;
+                    }
+                }
+                Err(Failure::Connection(message)) => {
+                    attempts = match length() >= before + SOME_BYTES {
+                        true => ATTEMPTS,
+                        false => attempts - 1,
+                    };
+                    if attempts == 0 {
+                        let failure = Failure::Connection(message);
+                        return Err(self.about.file(name, &part, failure));
+                    }
                     std::thread::sleep(PAUSE);
                     continue;
                 }
-                Err(Failure::Resume) if resumed => self.about.file(name, Failure::Resume),
-                Err(failure) => return Err(failed(failure)),
+                Err(failure @ (Failure::Resume | Failure::Answer(_))) => {
+                    self.about.file(name, &part, failure)
+                }
+                Err(failure) => return Err(self.about.file(name, &part, failure)),
             };
-            if !resumed {
+            cache::remove(&part)?;
+            if before == 0 || !again {
                 return Err(problem);
             }
-            resumed = false;
-            cache::remove(&part)?;
+            again = false;
         }
     }
 }

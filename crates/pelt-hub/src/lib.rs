@@ -1,9 +1,11 @@
 //! Files of models, adapters and data sets from the Hugging Face Hub.
 //!
 //! [`Hub::fetch`] gives a folder that holds the wanted files of a [`Repository`], all of one commit. What lies in the cache is
-//! taken from there without asking anybody. What does not is fetched by the client `hf-hub` into the cache that Hugging Face's
-//! own libraries use, so that both find each other's files. A download that broke off goes on where it was; one that is
-//! complete counts only if it has the digest that the Hub gives for it.
+//! taken from there without asking anybody. What does not is fetched into the cache that Hugging Face's own libraries use, so
+//! that both find each other's files. A download that broke off goes on where it was; one that is complete gets its place only
+//! if it has the digest that the Hub announced.
+//!
+//! Nothing that a server says is believed before it is checked: neither names, which become paths, nor sizes.
 //!
 //! ```
 //! use pelt_hub::{Hub, Repository, model_files};

@@ -23,6 +23,7 @@ use pelt_train::{
     gradient_norm,
 };
 
+// ANCHOR: method
 /// A vector for every layer.
 #[derive(Module, Debug)]
 struct ShiftVectors {
@@ -72,6 +73,7 @@ impl Method for ShiftVectors {
             .collect()
     }
 }
+// ANCHOR_END: method
 
 /// Made-up rows of token ids. The class is whether token 7 occurs; tokens 2 and 3 stand for the special ones.
 fn examples() -> Examples {
@@ -94,6 +96,7 @@ fn examples() -> Examples {
     }
 }
 
+// ANCHOR: training
 /// The losses of some steps.
 fn train(folder: &Path, steps: usize) -> Result<Vec<f64>> {
     let device = Device::flex();
@@ -126,6 +129,7 @@ fn train(folder: &Path, steps: usize) -> Result<Vec<f64>> {
     }
     Ok(losses)
 }
+// ANCHOR_END: training
 
 fn main() -> Result<()> {
     let folder = std::env::args()

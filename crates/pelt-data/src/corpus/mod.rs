@@ -49,9 +49,9 @@ fn extension(path: &Path) -> String {
 }
 
 fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
-    let failed = |source| DataError::Read {
+    let failed = |reason| DataError::Read {
         path: folder.to_owned(),
-        source,
+        reason,
     };
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -76,9 +76,9 @@ fn read_file(path: &Path, text_column: &str) -> Result<Vec<String>, DataError> {
         let rows = columns.rows(columns.read(path)?, &Target::Span, MinusOne::Ordinary)?;
         return Ok(rows.into_iter().map(|row| row.text).collect());
     }
-    let bytes = std::fs::read(path).map_err(|source| DataError::Read {
+    let bytes = std::fs::read(path).map_err(|reason| DataError::Read {
         path: path.to_owned(),
-        source,
+        reason,
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();

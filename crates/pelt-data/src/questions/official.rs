@@ -40,9 +40,9 @@ struct RawAnswer {
 
 /// Reads all questions in the order of the file.
 pub(super) fn read(path: &Path) -> Result<Vec<RawQuestion>, DataError> {
-    let text = std::fs::read(path).map_err(|source| DataError::Read {
+    let text = std::fs::read(path).map_err(|reason| DataError::Read {
         path: path.to_owned(),
-        source,
+        reason,
     })?;
     let file: File = serde_json::from_slice(&text).map_err(|error| DataError::Json {
         path: path.to_owned(),

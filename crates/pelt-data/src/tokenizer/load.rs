@@ -196,9 +196,9 @@ fn with_id(path: &Path, tokenizer: &Tokenizer, token: &str) -> Result<(String, u
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    std::fs::read(path).map_err(|source| DataError::Read {
+    std::fs::read(path).map_err(|reason| DataError::Read {
         path: path.to_owned(),
-        source,
+        reason,
     })
 }
 

@@ -190,7 +190,83 @@ fn a_part_that_is_spoilt_is_fetched_again() {
                 .fetch()
                 .unwrap_or_else(|error| panic!("{length}: {error}")),
         );
+        assert!(!blob.with_extension("part").exists());
     }
+}
+
+#[test]
+fn a_server_that_breaks_off_and_knows_no_ranges_is_asked_for_all_of_it_again() {
+    let setting = setting(Manner {
+        breaks: Some((150_000, 2)),
+        ignores_ranges: true,
+        ..Manner::default()
+    });
+    assert_whole(&setting.fetch().unwrap());
+}
+
+#[test]
+fn a_part_that_is_whole_is_not_fetched_again() {
+    let setting = setting(Manner::default());
+    let folder = setting.fetch().unwrap();
+    let link = folder.join("model.safetensors");
+    let blob = std::fs::canonicalize(&link).unwrap();
+    std::fs::remove_file(&link).unwrap();
+    std::fs::rename(&blob, blob.with_extension("part")).unwrap();
+    let before = setting.server.requests().len();
+    assert_whole(&setting.fetch().unwrap());
+    // The list, and what is announced of the file.
+    assert_eq!(setting.server.requests().len(), before + 2);
+}
+
+#[test]
+fn content_that_another_commit_had_is_not_fetched_again() {
+    let setting = setting(Manner::default());
+    setting.fetch().unwrap();
+    let commit = "f".repeat(40);
+    setting.server.set_commit(&commit);
+    let repository = Repository::model(&format!("owner/name@{commit}")).unwrap();
+    // The server has no address for that commit's list but its branch's.
+    setting.server.also_answers_for(&commit);
+    let folder = setting
+        .hub
+        .fetch(&repository, &model_files, &mut ())
+        .unwrap();
+    assert_whole(&folder);
+    assert!(folder.ends_with(&commit));
+    let contents = |request: &&String| request.ends_with("/model.safetensors 0-");
+    let requests = setting.server.requests();
+    // Announced twice, and sent once.
+    assert_eq!(requests.iter().filter(contents).count(), 3, "{requests:?}");
+}
+
+#[test]
+fn a_snapshot_that_another_library_began_is_completed() {
+    let setting = setting(Manner::default());
+    let folder = setting.fetch().unwrap();
+    std::fs::remove_dir_all(setting.hub.cache.join("models--owner--name/listings")).unwrap();
+    setting.server.add(
+        "tokenizer_config.json",
+        b"{\"do_lower_case\":false}",
+        Manner::default(),
+    );
+    // Without the Hub it is as good as it gets.
+    let repository = Repository::model("owner/name").unwrap();
+    let offline = setting.offline().fetch(&repository, &model_files, &mut ());
+    assert_eq!(offline.unwrap(), folder);
+    let nobody = Hub {
+        endpoint: nobody(),
+        ..setting.hub.clone()
+    };
+    assert!(nobody.fetch(&repository, &model_files, &mut ()).is_ok());
+    assert!(!folder.join("tokenizer_config.json").exists());
+    assert_eq!(setting.fetch().unwrap(), folder);
+    assert!(folder.join("tokenizer_config.json").exists());
+}
+
+/// An address at which nobody listens.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
 }
 
 #[test]
@@ -214,13 +290,47 @@ fn a_file_with_another_digest_is_removed() {
 }
 
 #[test]
-fn a_file_whose_digest_was_never_compared_is_fetched_again() {
+fn a_link_that_leads_nowhere_is_replaced() {
     let setting = setting(Manner::default());
     let folder = setting.fetch().unwrap();
     let blob = std::fs::canonicalize(folder.join("model.safetensors")).unwrap();
-    std::fs::write(&blob, "cut off").unwrap();
-    std::fs::write(blob.with_extension("unverified"), "").unwrap();
+    std::fs::remove_file(&blob).unwrap();
     assert_whole(&setting.fetch().unwrap());
+    // A blob that somebody has spoilt, and no link to it.
+    std::fs::write(&blob, "cut off").unwrap();
+    std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+    assert_whole(&setting.fetch().unwrap());
+}
+
+#[test]
+fn a_file_that_another_program_is_fetching_is_waited_for() {
+    #[derive(Default)]
+    struct Waits(Vec<String>);
+    impl Progress for Waits {
+        fn wait(&mut self, file: &str) {
+            self.0.push(file.into());
+        }
+    }
+    let setting = setting(Manner::default());
+    let folder = setting.fetch().unwrap();
+    let link = folder.join("model.safetensors");
+    let blob = std::fs::canonicalize(&link).unwrap();
+    std::fs::remove_file(&link).unwrap();
+    let lock = std::fs::File::create(blob.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    let hub = setting.hub.clone();
+    let waiting = std::thread::spawn(move || {
+        let mut waits = Waits::default();
+        let repository = Repository::model("owner/name").unwrap();
+        let folder = hub.fetch(&repository, &model_files, &mut waits).unwrap();
+        (folder, waits.0)
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(!waiting.is_finished());
+    drop(lock);
+    let (folder, waits) = waiting.join().unwrap();
+    assert_whole(&folder);
+    assert_eq!(waits, ["model.safetensors"]);
 }
 
 #[test]
@@ -261,13 +371,8 @@ fn what_is_not_there_is_said_with_the_place_where_it_would_be() {
     let repository = Repository::model("owner/name").unwrap();
     let lacks = setting.hub.fetch(&repository, &adapter_files, &mut ());
     assert!(matches!(lacks, Err(HubError::Lacks { .. })), "{lacks:?}");
-    // A port on which nobody listens.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
     let hub = Hub {
-        endpoint: format!("http://{nobody}"),
+        endpoint: nobody(),
         ..setting.hub.clone()
     };
     let text = fetch(&hub, "owner/name");
@@ -291,37 +396,104 @@ fn a_file_that_is_refused_is_named() {
 }
 
 #[test]
+fn a_file_for_those_with_access_says_so() {
+    let setting = setting(Manner {
+        status: Some(403),
+        ..Manner::default()
+    });
+    let error = setting.fetch().unwrap_err();
+    assert!(
+        matches!(error, HubError::NoAccess { status: 403, .. }),
+        "{error:?}"
+    );
+}
+
+/// Everything below a folder.
+fn everything(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(everything(&path));
+        }
+        found.push(path);
+    }
+    found
+}
+
+#[test]
 fn names_that_lead_out_of_the_cache_are_refused() {
+    let refused = |setting: &Setting| {
+        let error = setting.fetch().unwrap_err();
+        assert!(matches!(error, HubError::Answer { .. }), "{error:?}");
+        let folder = setting.hub.cache.parent().unwrap();
+        let outside = |path: &&PathBuf| !path.starts_with(&setting.hub.cache);
+        let everything = everything(folder);
+        assert_eq!(everything.iter().find(outside), None);
+        let weights = |path: &&PathBuf| path.ends_with("model.safetensors");
+        assert_eq!(everything.iter().find(weights), None);
+    };
     let outside = setting(Manner::default());
     outside
         .server
         .add("../../../elsewhere.json", b"{}", Manner::default());
-    let error = outside.fetch().unwrap_err();
-    assert!(matches!(error, HubError::Answer { .. }), "{error:?}");
+    refused(&outside);
 
     let commit = setting(Manner::default());
     commit.server.set_commit("../../outside");
-    let error = commit.fetch().unwrap_err();
-    assert!(matches!(error, HubError::Answer { .. }), "{error:?}");
+    refused(&commit);
 
-    for tag in ["../../outside", "/outside", ""] {
-        let tagged = setting(Manner {
+    let place = tempfile::tempdir().unwrap();
+    let absolute = place.path().join("outside").display().to_string();
+    for tag in ["../../outside", &absolute, "", "abc", "a.unverified"] {
+        refused(&setting(Manner {
             announced: Some(tag.into()),
             ..Manner::default()
+        }));
+    }
+    assert!(everything(place.path()).is_empty());
+}
+
+#[test]
+fn what_is_said_later_of_a_file_counts_for_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let setting = setting(Manner {
+        later: Some(place.path().join("outside").display().to_string()),
+        ..Manner::default()
+    });
+    assert_whole(&setting.fetch().unwrap());
+    assert!(everything(place.path()).is_empty());
+}
+
+#[test]
+fn a_file_that_is_longer_than_announced_is_refused() {
+    let setting = setting(Manner {
+        hides: 1000,
+        ..Manner::default()
+    });
+    let text = setting.fetch().unwrap_err().to_string();
+    assert!(text.contains("399000 bytes"), "{text}");
+    let parts = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "part");
+    assert_eq!(everything(&setting.hub.cache).iter().find(parts), None);
+}
+
+#[test]
+fn redirects_to_nowhere_or_without_end_are_errors() {
+    for place in ["", "/owner/name/resolve/x/model.safetensors"] {
+        let setting = setting(Manner {
+            sends_away: Some(place.into()),
+            ..Manner::default()
         });
-        let error = tagged.fetch().unwrap_err();
-        assert!(
-            matches!(error, HubError::Answer { .. }),
-            "{tag:?}: {error:?}"
-        );
+        let error = setting.fetch().unwrap_err();
+        assert!(matches!(error, HubError::Answer { .. }), "{error:?}");
     }
 }
 
 #[test]
-fn a_redirect_to_nowhere_is_an_error_and_no_panic() {
-    let setting = setting(Manner {
-        status: Some(302),
-        ..Manner::default()
-    });
-    assert!(setting.fetch().is_err());
+fn a_token_is_shown_to_nobody() {
+    let hub = Hub {
+        token: Some("secret".into()),
+        ..Hub::new(PathBuf::from("cache"))
+    };
+    assert!(!format!("{hub:?}").contains("secret"));
 }

@@ -23,6 +23,12 @@ pub struct Manner {
     pub status: Option<u16>,
     /// Answers with the whole file whatever part was asked for.
     pub ignores_ranges: bool,
+    /// The tag of every answer but the first.
+    pub later: Option<String>,
+    /// Says that there are fewer bytes than come.
+    pub hides: usize,
+    /// The size is said only where the content lies.
+    pub sends_away: Option<String>,
 }
 
 #[derive(Default)]
@@ -30,6 +36,8 @@ struct Shared {
     files: BTreeMap<String, (Vec<u8>, Manner)>,
     token: Option<String>,
     commit: String,
+    /// Revisions besides `main`.
+    revisions: Vec<String>,
     requests: Vec<String>,
 }
 
@@ -76,6 +84,10 @@ impl Server {
         self.shared.lock().unwrap().commit = commit.into();
     }
 
+    pub fn also_answers_for(&self, revision: &str) {
+        self.shared.lock().unwrap().revisions.push(revision.into());
+    }
+
     /// The requests so far, as `path range`.
     pub fn requests(&self) -> Vec<String> {
         self.shared.lock().unwrap().requests.clone()
@@ -103,8 +115,13 @@ impl Server {
         }
         let commit = shared.commit.clone();
         let Some(rest) = request.path.strip_prefix("/owner/name/resolve/") else {
+            let revision = request
+                .path
+                .strip_prefix("/api/models/owner/name/revision/");
+            let known =
+                |asked: &str| asked == "main" || shared.revisions.iter().any(|one| one == asked);
             return match request.path.as_str() {
-                "/api/models/owner/name/revision/main" => {
+                _ if revision.is_some_and(known) => {
                     let names = shared.files.keys();
                     let siblings: Vec<_> = names
                         .map(|name| serde_json::json!({ "rfilename": name }))
@@ -128,8 +145,18 @@ impl Server {
         if let Some(status) = manner.status {
             return send(stream, status, &[], b"");
         }
-        let tag = manner.announced.clone().unwrap_or_else(|| tag(content));
+        let mut tag = manner.announced.clone().unwrap_or_else(|| tag(content));
+        if let (false, Some(later)) = (request.size_only, &manner.later) {
+            tag = later.clone();
+        }
         let mut headers = vec![("X-Repo-Commit", commit)];
+        if let Some(place) = &manner.sends_away {
+            headers.push(("ETag", format!("\"{tag}\"")));
+            if !place.is_empty() {
+                headers.push(("Location", place.clone()));
+            }
+            return send(stream, 302, &headers, b"");
+        }
         if manner.redirected {
             headers.push(("X-Linked-Etag", format!("\"{tag}\"")));
             headers.push(("Location", format!("{}/elsewhere/{name}", self.address)));
@@ -211,7 +238,8 @@ fn send_file(
     let (content, manner) = shared.files.get_mut(name).unwrap();
     if request.size_only {
         let mut headers = headers.to_vec();
-        headers.push(("Content-Range", format!("bytes 0-0/{}", content.len())));
+        let size = content.len() - manner.hides;
+        headers.push(("Content-Range", format!("bytes 0-0/{size}")));
         return send(stream, 206, &headers, &content[..1]);
     }
     let from = match request.range {
