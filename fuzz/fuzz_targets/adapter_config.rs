@@ -23,6 +23,10 @@ const WEIGHTS: &[u8] =
     include_bytes!("../../crates/pelt-testkit/fixtures/cases/adapters/bert_cls_lora/adapter/adapter.safetensors");
 
 fuzz_target!(init: pelt_fuzz::allow_caught_panics(), |content: &[u8]| {
+    pelt_fuzz::read(|| read(content));
+});
+
+fn read(content: &[u8]) {
     let scene = Scene::new();
     let mut parts = content.splitn(2, |byte| *byte == 0);
     scene.write("adapter_config.json", parts.next().unwrap_or_default());
@@ -35,4 +39,4 @@ fuzz_target!(init: pelt_fuzz::allow_caught_panics(), |content: &[u8]| {
     let frozen = |name: &str| frozen.get(name).cloned();
     let device = Device::flex();
     let _ = pelt_methods::load(scene.path(), &SHAPE, "bert", &device, &frozen);
-});
+}

@@ -6,6 +6,10 @@ use pelt_data::{Card, UserFile, UserTask, read_documents, read_questions, read_s
 use pelt_fuzz::Scene;
 
 fuzz_target!(init: pelt_fuzz::allow_caught_panics(), |content: &[u8]| {
+    pelt_fuzz::read(|| read(content));
+});
+
+fn read(content: &[u8]) {
     let Some((kind, content)) = content.split_first() else {
         return;
     };
@@ -47,4 +51,4 @@ fuzz_target!(init: pelt_fuzz::allow_caught_panics(), |content: &[u8]| {
         let _ = file.read();
     }
     let _ = read_documents(&path, "text");
-});
+}

@@ -10,6 +10,10 @@ const PAIRS: &[u8] = br#"{"<s>":0,"<pad>":1,"</s>":2,"<unk>":3,"<mask>":4,"t":5,
 const MERGES: &[u8] = b"#version: 0.2\nt h\n";
 
 fuzz_target!(init: pelt_fuzz::allow_caught_panics(), |content: &[u8]| {
+    pelt_fuzz::read(|| read(content));
+});
+
+fn read(content: &[u8]) {
     let Some((kind, content)) = content.split_first() else {
         return;
     };
@@ -44,4 +48,4 @@ fuzz_target!(init: pelt_fuzz::allow_caught_panics(), |content: &[u8]| {
         label: None,
     };
     let _ = tokenizer.encode_batch(&[row], 16);
-});
+}

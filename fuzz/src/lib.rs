@@ -1,5 +1,7 @@
 //! Folders that the fuzz targets write their inputs to, in memory where the system has a place for that.
 
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -52,8 +54,19 @@ pub fn read_tensors(name: &str, content: &[u8]) {
     let _ = files.sha256();
 }
 
-/// Readers catch panics of the libraries below them. The fuzzer's hook would end the program at those too; one that nobody
-/// catches still ends it.
+thread_local! {
+    static LAST: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Readers catch panics of the libraries below them. The fuzzer's hook would end the program at those too.
 pub fn allow_caught_panics() {
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(|panic| LAST.set(panic.to_string())));
+}
+
+/// Reads one input; a panic that nobody has caught is told before it ends the program.
+pub fn read(input: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(input)).is_err() {
+        eprintln!("{}", LAST.take());
+        std::process::abort();
+    }
 }

@@ -4,9 +4,11 @@
 //! a snapshot that somebody else began has everything.
 
 use std::fs::{File, TryLockError};
-use std::path::{Component, Path, PathBuf};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::{Path, PathBuf};
 
 use crate::choose::Choose;
+use crate::digest::is_commit;
 use crate::repository::is_plain;
 use crate::{HubError, Repository};
 
@@ -37,6 +39,9 @@ impl CachedRepository {
 
     /// The commit that the revision was when it was last asked for; a commit is its own.
     fn commit(&self) -> Option<String> {
+        if is_commit(&self.revision) {
+            return Some(self.revision.clone());
+        }
         let known = std::fs::read_to_string(self.reference()).unwrap_or_default();
         // It becomes part of a path. A reference that was only half written is none.
         let candidates = [known.trim(), &self.revision];
@@ -78,9 +83,13 @@ impl CachedRepository {
         }
     }
 
-    /// Notes which files a commit has, and that the revision is this commit now.
-    pub(crate) fn remember(&self, commit: &str, files: &[String]) -> Result<(), HubError> {
-        write(&self.listing(commit), &files.join("\n"))?;
+    /// Notes which files a commit has.
+    pub(crate) fn remember_files(&self, commit: &str, files: &[String]) -> Result<(), HubError> {
+        write(&self.listing(commit), &files.join("\n"))
+    }
+
+    /// Notes that the revision is this commit now, once its files are there.
+    pub(crate) fn remember_commit(&self, commit: &str) -> Result<(), HubError> {
         match self.revision == commit {
             true => Ok(()),
             false => write(&self.reference(), commit),
@@ -107,7 +116,6 @@ impl CachedRepository {
         let folder = place.parent().unwrap_or(&self.folder);
         std::fs::create_dir_all(folder).map_err(failed)?;
         let temporary = temporary(&place);
-        remove(&temporary)?;
         let above = "../".repeat(2 + name.split('/').count() - 1);
         let digest = blob.file_name().unwrap_or_default();
         let target = Path::new(&above).join("blobs").join(digest);
@@ -137,10 +145,11 @@ fn wanted(choose: &Choose<'_>) -> String {
     choose(&[]).err().unwrap_or_default()
 }
 
-/// A name beside a file's place, of this process alone.
+/// A name beside a file's place that nobody else uses; processes in containers may share their number.
 fn temporary(place: &Path) -> PathBuf {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
-    place.with_file_name(format!(".{name}.{}", std::process::id()))
+    let random = RandomState::new().build_hasher().finish();
+    place.with_file_name(format!(".{name}.{random:016x}"))
 }
 
 /// Writes a small file: a reader sees the old content or the new one.
@@ -207,11 +216,8 @@ pub(crate) fn remove(path: &Path) -> Result<(), HubError> {
 
 /// Whether a name from a repository stays below the folder that it is joined to, and fits on a line.
 pub(crate) fn stays_below(name: &str) -> bool {
-    let mut parts = Path::new(name).components();
-    !name.is_empty()
-        && !name.contains('\\')
-        && !name.chars().any(char::is_control)
-        && parts.all(|part| matches!(part, Component::Normal(_)))
+    let part = |part: &str| !matches!(part, "" | "." | "..");
+    !name.contains(['\\', ':']) && !name.chars().any(char::is_control) && name.split('/').all(part)
 }
 
 /// `owner/name` of a model whose snapshot in a cache this folder is.
@@ -241,7 +247,19 @@ mod tests {
 
     #[test]
     fn names_that_lead_elsewhere_are_found_out() {
-        for name in ["", "../x", "/etc/passwd", "a/../b", "a\\b", ".", "a\nb"] {
+        for name in [
+            "",
+            "../x",
+            "/etc/passwd",
+            "a/../b",
+            "a\\b",
+            ".",
+            "a\nb",
+            "a//b",
+            "a/./b",
+            "a/",
+            "c:x",
+        ] {
             assert!(!stays_below(name), "{name:?}");
         }
         assert!(stays_below("a/b.json"));

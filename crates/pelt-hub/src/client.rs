@@ -6,10 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
-use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
-use ureq::typestate::WithoutBody;
-use ureq::{Agent, Body, RequestBuilder};
+use ureq::{Agent, Body};
 
 use crate::{Hub, Progress, Repository, RepositoryKind};
 
@@ -22,8 +20,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// A list of files is far smaller.
 const LARGEST_LISTING: u64 = 64 << 20;
 
-/// Places within the Hub that a file's address may lead through.
+/// Places that an address may lead through.
 const REDIRECTS: usize = 5;
+
+/// Asks for little, to learn the rest from the headers.
+const FIRST_BYTE: &str = "bytes=0-0";
 
 /// What a request failed with.
 #[derive(Debug)]
@@ -59,10 +60,8 @@ pub(crate) struct Announced {
 pub(crate) struct Client<'a> {
     hub: &'a Hub,
     repository: &'a Repository,
-    /// Goes where it is sent. It takes the token to no other host.
-    following: Agent,
     /// Gives answers that lead elsewhere as they are.
-    staying: Agent,
+    agent: Agent,
 }
 
 #[derive(Deserialize)]
@@ -78,20 +77,18 @@ struct Sibling {
 
 impl<'a> Client<'a> {
     pub(crate) fn new(hub: &'a Hub, repository: &'a Repository) -> Self {
-        let config = || {
-            Agent::config_builder()
-                .user_agent(concat!("pelt-hub/", env!("CARGO_PKG_VERSION")))
-                .timeout_connect(Some(CONNECT))
-                .timeout_per_read(Some(SILENCE))
-                .timeout_per_write(Some(SILENCE))
-                .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-        };
-        let staying = config().max_redirects(0).http_status_as_error(false);
+        let config = Agent::config_builder()
+            .user_agent(concat!("pelt-hub/", env!("CARGO_PKG_VERSION")))
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE))
+            .timeout_per_write(Some(SILENCE));
         Self {
             hub,
             repository,
-            following: config().build().into(),
-            staying: staying.build().into(),
+            agent: config.build().into(),
         }
     }
 
@@ -99,17 +96,41 @@ impl<'a> Client<'a> {
         self.hub.endpoint.trim_end_matches('/')
     }
 
-    fn get(&self, agent: &Agent, url: &str) -> RequestBuilder<WithoutBody> {
+    /// Sends one request. The token goes to the Hub alone.
+    fn ask(&self, url: &str, range: Option<&str>) -> Result<Response<Body>, Failure> {
         // A digest is that of the content as it is kept.
-        let request = agent.get(url).header("Accept-Encoding", "identity");
-        match &self.hub.token {
-            Some(token) => request.header("Authorization", format!("Bearer {token}")),
-            None => request,
+        let mut request = self.agent.get(url).header("Accept-Encoding", "identity");
+        if let Some(token) = &self.hub.token
+            && origin(url) == origin(self.endpoint())
+        {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        if let Some(range) = range {
+            request = request.header("Range", range);
+        }
+        let answer = request.call().map_err(failure)?;
+        match answer.status().as_u16() {
+            416 => Err(Failure::Resume),
+            status @ 400.. => Err(Failure::Status(status)),
+            _ => Ok(answer),
         }
     }
 
-    /// The commit that the repository's revision is, and its files.
-    pub(crate) fn list(&self) -> Result<Listing, Failure> {
+    /// Sends a request, and goes where it is sent. Nothing is read of answers on the way.
+    fn follow(&self, url: &str, range: Option<&str>) -> Result<Response<Body>, Failure> {
+        let mut url = url.to_owned();
+        for _ in 0..=REDIRECTS {
+            let answer = self.ask(&url, range)?;
+            match elsewhere(&answer, &url) {
+                None => return Ok(answer),
+                Some(place) => url = place,
+            }
+        }
+        Err(leads_on())
+    }
+
+    /// The commit that a revision of the repository is, and its files.
+    pub(crate) fn list(&self, revision: &str) -> Result<Listing, Failure> {
         let url = format!(
             "{}/api/{}/{}/revision/{}",
             self.endpoint(),
@@ -118,10 +139,9 @@ impl<'a> Client<'a> {
                 RepositoryKind::Dataset => "datasets",
             },
             self.repository.name,
-            escaped(&self.repository.revision, false)
+            escaped(revision, false)
         );
-        let answer = self.get(&self.following, &url).call().map_err(failure)?;
-        let mut body = answer.into_body();
+        let mut body = self.follow(&url, None)?.into_body();
         let body = body.with_config().limit(LARGEST_LISTING);
         let info: Info = body.read_json().map_err(failure)?;
         Ok(Listing {
@@ -145,35 +165,26 @@ impl<'a> Client<'a> {
     /// Asks for the first byte of a file.
     pub(crate) fn announced(&self, commit: &str, file: &str) -> Result<Announced, Failure> {
         let mut url = self.url(commit, file);
-        for _ in 0..REDIRECTS {
-            let answer = self
-                .get(&self.staying, &url)
-                .header("Range", "bytes=0-0")
-                .call()
-                .map_err(failure)?;
-            let status = answer.status().as_u16();
-            // There is no first byte of an empty file.
-            if status >= 400 && status != 416 {
-                return Err(Failure::Status(status));
-            }
-            let elsewhere = match answer.status().is_redirection() {
-                true => header(&answer, "location"),
-                false => None,
+        for _ in 0..=REDIRECTS {
+            let answer = match self.ask(&url, Some(FIRST_BYTE)) {
+                // There is no first byte of an empty file.
+                Err(Failure::Resume) => self.ask(&url, None)?,
+                answer => answer?,
             };
-            match elsewhere {
-                Some(path) if path.starts_with('/') && !path.starts_with("//") => {
-                    url = format!("{}{path}", origin(self.endpoint()));
-                }
-                elsewhere => return self.read_announced(&answer, elsewhere),
+            let whole = header(&answer, "x-linked-etag").is_some();
+            match elsewhere(&answer, &url) {
+                Some(place) if !whole && origin(&place) == origin(&url) => url = place,
+                content => return self.read_announced(&answer, content),
             }
         }
-        Err(Failure::Answer("it leads on and on".into()))
+        Err(leads_on())
     }
 
+    /// `content` is where the content lies, if it is not here.
     fn read_announced(
         &self,
         answer: &Response<Body>,
-        elsewhere: Option<&str>,
+        content: Option<String>,
     ) -> Result<Announced, Failure> {
         let need = |name: &str| {
             let value = header(answer, name);
@@ -184,20 +195,16 @@ impl<'a> Client<'a> {
             None => need("etag")?,
         };
         let linked = header(answer, "x-linked-size").and_then(|size| size.parse().ok());
-        let size = match (linked, elsewhere) {
+        let size = match (linked, content) {
             (Some(size), _) => Some(size),
             (None, None) => size_of(answer),
-            (None, Some(url)) => {
-                // Another host's business is the content alone, and not the token.
-                let request = self.following.get(url).header("Range", "bytes=0-0");
-                size_of(&request.call().map_err(failure)?)
-            }
+            (None, Some(url)) => size_of(&self.follow(&url, Some(FIRST_BYTE))?),
         };
+        let unknown = || Failure::Answer("it does not say how long the file is".into());
         Ok(Announced {
             tag: tag.trim_start_matches("W/").trim_matches('"').to_owned(),
             commit: need("x-repo-commit")?.to_owned(),
-            size: size
-                .ok_or_else(|| Failure::Answer("it does not say how long the file is".into()))?,
+            size: size.ok_or_else(unknown)?,
         })
     }
 
@@ -219,11 +226,8 @@ impl<'a> Client<'a> {
         progress.begin(file, size);
         progress.advance(have);
         if have < size {
-            let answer = self
-                .get(&self.following, &self.url(commit, file))
-                .header("Range", format!("bytes={have}-"))
-                .call()
-                .map_err(failure)?;
+            let range = format!("bytes={have}-");
+            let answer = self.follow(&self.url(commit, file), Some(&range))?;
             if have > 0 && !begins_at(&answer, have) {
                 // All of it comes.
                 output.set_len(0).map_err(Failure::Local)?;
@@ -231,7 +235,10 @@ impl<'a> Client<'a> {
                 progress.begin(file, size);
             }
             // One byte more shows that there are too many.
-            let mut body = answer.into_body().into_reader().take(size - have + 1);
+            let mut body = answer
+                .into_body()
+                .into_reader()
+                .take((size - have).saturating_add(1));
             let mut buffer = vec![0; 1 << 16];
             loop {
                 let count = body
@@ -259,6 +266,19 @@ impl<'a> Client<'a> {
             }
         }
     }
+}
+
+/// Where an answer leads, if it leads elsewhere.
+fn elsewhere(answer: &Response<Body>, url: &str) -> Option<String> {
+    let place = header(answer, "location").filter(|_| answer.status().is_redirection())?;
+    Some(match place.starts_with('/') && !place.starts_with("//") {
+        true => format!("{}{place}", origin(url)),
+        false => place.to_owned(),
+    })
+}
+
+fn leads_on() -> Failure {
+    Failure::Answer("it leads on and on".into())
 }
 
 fn header<'r>(answer: &'r Response<Body>, name: &str) -> Option<&'r str> {
@@ -302,8 +322,6 @@ fn escaped(text: &str, with_slashes: bool) -> String {
 
 fn failure(error: ureq::Error) -> Failure {
     match error {
-        ureq::Error::StatusCode(416) => Failure::Resume,
-        ureq::Error::StatusCode(status) => Failure::Status(status),
         ureq::Error::Json(_) | ureq::Error::BodyExceedsLimit(_) => {
             Failure::Answer(first_line(&error.to_string()))
         }

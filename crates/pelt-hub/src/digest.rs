@@ -30,6 +30,11 @@ pub(crate) fn kind(text: &str) -> Option<Kind> {
     }
 }
 
+/// Whether a revision is a commit, which is named by its digest and never means another one.
+pub(crate) fn is_commit(revision: &str) -> bool {
+    kind(revision) == Some(Kind::GitBlob)
+}
+
 /// The digest of a file, in hexadecimal digits.
 pub(crate) fn of_file(path: &Path, kind: Kind) -> Result<String, HubError> {
     let failed = |source| HubError::io(path, "be read", source);

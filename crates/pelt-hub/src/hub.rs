@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cache::{self, CachedRepository, Found};
 use crate::choose::Choose;
 use crate::client::{Client, Failure, Listing};
-use crate::digest;
+use crate::digest::{self, is_commit};
 use crate::repository::is_plain;
 use crate::{HubError, Progress, Repository};
 
@@ -94,7 +94,11 @@ impl Hub {
             return Err(about.offline());
         }
         let client = Client::new(self, repository);
-        let listing = match (client.list(), likely) {
+        // What is in the cache stays the commit that it is.
+        let commit = likely.as_deref().and_then(Path::file_name);
+        let asked = commit.and_then(|commit| commit.to_str());
+        let listing = client.list(asked.unwrap_or(&repository.revision));
+        let listing = match (listing, likely) {
             (Ok(listing), _) => listing,
             // As good as it gets.
             (Err(_), Some(folder)) => return Ok(folder),
@@ -105,7 +109,6 @@ impl Hub {
             repository: repository.to_string(),
             missing,
         })?;
-        cached.remember(&listing.commit, &listing.files)?;
         let folder = cached.snapshot(&listing.commit);
         let download = Download {
             about: &about,
@@ -113,11 +116,21 @@ impl Hub {
             cached: &cached,
             commit: &listing.commit,
         };
-        for name in names {
-            if !folder.join(&name).is_file() {
-                download.file(&name, progress)?;
-            }
+        let absent: Vec<String> = names
+            .into_iter()
+            .filter(|name| !folder.join(name).is_file())
+            .collect();
+        let noted = cached.remember_files(&listing.commit, &listing.files);
+        if absent.is_empty() {
+            // Notes for the next time; a cache that others keep may be closed to us.
+            let _ = noted.and_then(|()| cached.remember_commit(&listing.commit));
+            return Ok(folder);
         }
+        noted?;
+        for name in &absent {
+            download.file(name, progress)?;
+        }
+        cached.remember_commit(&listing.commit)?;
         Ok(folder)
     }
 }
@@ -210,6 +223,12 @@ impl About<'_> {
     fn check(&self, listing: &Listing) -> Result<(), HubError> {
         let problem = if !is_plain(&listing.commit) {
             format!("{:?} is not a commit", listing.commit)
+        } else if is_commit(&self.repository.revision) && listing.commit != self.repository.revision
+        {
+            format!(
+                "it is of the commit {}, which was not asked for",
+                listing.commit
+            )
         } else if let Some(name) = listing.files.iter().find(|name| !cache::stays_below(name)) {
             format!("{name:?} is not the name of a file in a repository")
         } else {
@@ -272,6 +291,8 @@ impl Download<'_> {
         let length = || std::fs::metadata(&part).map_or(0, |file| file.len());
         let expected = blob.file_name().unwrap_or_default().to_string_lossy();
         let mut attempts = ATTEMPTS;
+        // What comes once more is no progress.
+        let mut furthest = length();
         // What is left of a download before may be spoilt, and is then tried without, once.
         let mut again = true;
         loop {
@@ -294,10 +315,12 @@ impl Download<'_> {
                     }
                 }
                 Err(Failure::Connection(message)) => {
-                    attempts = match length() >= before + SOME_BYTES {
+                    let reached = length();
+                    attempts = match reached >= furthest + SOME_BYTES {
                         true => ATTEMPTS,
                         false => attempts - 1,
                     };
+                    furthest = furthest.max(reached);
                     if attempts == 0 {
                         let failure = Failure::Connection(message);
                         return Err(self.about.file(name, &part, failure));
@@ -315,6 +338,7 @@ impl Download<'_> {
                 return Err(problem);
             }
             again = false;
+            furthest = 0;
         }
     }
 }

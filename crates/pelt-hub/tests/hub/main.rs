@@ -125,11 +125,75 @@ fn progress_is_told_in_bytes() {
 
 #[test]
 fn redirects_are_followed() {
+    for manner in [
+        Manner {
+            redirected: Some(String::new()),
+            ..Manner::default()
+        },
+        Manner {
+            redirected: Some(String::new()),
+            linked_size: true,
+            ..Manner::default()
+        },
+        Manner {
+            moved: true,
+            weak: true,
+            ..Manner::default()
+        },
+    ] {
+        assert_whole(&setting(manner).fetch().unwrap());
+    }
+}
+
+#[test]
+fn the_token_goes_to_the_hub_alone() {
+    let elsewhere = Server::start();
+    elsewhere.add("model.safetensors", &weights(), Manner::default());
     let setting = setting(Manner {
-        redirected: true,
+        redirected: Some(elsewhere.address.clone()),
         ..Manner::default()
     });
-    assert_whole(&setting.fetch().unwrap());
+    // The small files are private and have another address there.
+    let moved = Manner {
+        moved: true,
+        ..Manner::default()
+    };
+    setting.server.add("config.json", CONFIG, moved);
+    setting.server.ask_for("secret");
+    let hub = Hub {
+        token: Some("secret".into()),
+        ..setting.hub.clone()
+    };
+    let repository = Repository::model("owner/name").unwrap();
+    assert_whole(&hub.fetch(&repository, &model_files, &mut ()).unwrap());
+    let with_token = |request: &String| request.ends_with(" with token");
+    assert!(setting.server.requests().iter().all(with_token));
+    let requests = elsewhere.requests();
+    assert!(
+        !requests.is_empty() && !requests.iter().any(with_token),
+        "{requests:?}"
+    );
+}
+
+#[test]
+fn an_empty_file_is_a_file() {
+    let setting = setting(Manner::default());
+    setting
+        .server
+        .add("special_tokens_map.json", b"", Manner::default());
+    let folder = setting.fetch().unwrap();
+    let content = std::fs::read(folder.join("special_tokens_map.json")).unwrap();
+    assert!(content.is_empty());
+}
+
+#[test]
+fn a_commit_that_was_not_asked_for_is_refused() {
+    let setting = setting(Manner::default());
+    let commit = "f".repeat(40);
+    setting.server.also_answers_for(&commit);
+    let repository = Repository::model(&format!("owner/name@{commit}")).unwrap();
+    let error = setting.hub.fetch(&repository, &model_files, &mut ());
+    assert!(matches!(error, Err(HubError::Answer { .. })), "{error:?}");
 }
 
 #[test]
@@ -244,6 +308,8 @@ fn a_snapshot_that_another_library_began_is_completed() {
     let setting = setting(Manner::default());
     let folder = setting.fetch().unwrap();
     std::fs::remove_dir_all(setting.hub.cache.join("models--owner--name/listings")).unwrap();
+    // It stays at its commit, whatever the branch is now.
+    setting.server.also_answers_for(COMMIT);
     setting.server.add(
         "tokenizer_config.json",
         b"{\"do_lower_case\":false}",

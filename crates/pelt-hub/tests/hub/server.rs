@@ -17,8 +17,14 @@ pub struct Manner {
     pub announced: Option<String>,
     /// Bodies end after so many bytes, in so many requests.
     pub breaks: Option<(usize, usize)>,
-    /// The content lies on another path of the server.
-    pub redirected: bool,
+    /// The content lies on the server with this address; an empty one is this server.
+    pub redirected: Option<String>,
+    /// That is said with the size.
+    pub linked_size: bool,
+    /// The file has another address on this server, as the Hub's small files have.
+    pub moved: bool,
+    /// Tags are weak.
+    pub weak: bool,
     /// The status of every answer.
     pub status: Option<u16>,
     /// Answers with the whole file whatever part was asked for.
@@ -109,7 +115,14 @@ impl Server {
         let range = request
             .range
             .map_or(String::new(), |from| format!(" {from}-"));
-        shared.requests.push(format!("{}{range}", request.path));
+        let token = if request.token.is_some() {
+            " with token"
+        } else {
+            ""
+        };
+        shared
+            .requests
+            .push(format!("{}{range}{token}", request.path));
         if shared.token.is_some() && shared.token != request.token {
             return send(stream, 401, &[], b"");
         }
@@ -157,12 +170,26 @@ impl Server {
             }
             return send(stream, 302, &headers, b"");
         }
-        if manner.redirected {
+        if let Some(address) = &manner.redirected {
+            let address = if address.is_empty() {
+                &self.address
+            } else {
+                address
+            };
+            headers.push(("ETag", "\"another\"".into()));
             headers.push(("X-Linked-Etag", format!("\"{tag}\"")));
-            headers.push(("Location", format!("{}/elsewhere/{name}", self.address)));
-            return send(stream, 302, &headers, b"");
+            if manner.linked_size {
+                headers.push(("X-Linked-Size", content.len().to_string()));
+            }
+            headers.push(("Location", format!("{address}/elsewhere/{name}")));
+            return send(stream, 302, &headers, b"somewhere else");
         }
-        headers.push(("ETag", format!("\"{tag}\"")));
+        if manner.moved && !request.path.contains("/moved/") {
+            headers.push(("Location", format!("/owner/name/resolve/moved/{name}")));
+            return send(stream, 307, &headers, b"somewhere else");
+        }
+        let weak = if manner.weak { "W/" } else { "" };
+        headers.push(("ETag", format!("{weak}\"{tag}\"")));
         send_file(stream, request, &mut shared, &name, &headers)
     }
 }
@@ -236,11 +263,18 @@ fn send_file(
     headers: &[(&str, String)],
 ) -> bool {
     let (content, manner) = shared.files.get_mut(name).unwrap();
+    if request.size_only && content.is_empty() {
+        // Without the headers of the file, as some servers do.
+        return send(stream, 416, &[], b"");
+    }
     if request.size_only {
         let mut headers = headers.to_vec();
         let size = content.len() - manner.hides;
         headers.push(("Content-Range", format!("bytes 0-0/{size}")));
         return send(stream, 206, &headers, &content[..1]);
+    }
+    if request.range.is_none() {
+        return send(stream, 200, headers, content);
     }
     let from = match request.range {
         Some(from) if !manner.ignores_ranges => from,
