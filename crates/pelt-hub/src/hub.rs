@@ -253,20 +253,18 @@ impl Download<'_> {
         let announced = announced.map_err(|failure| self.about.file(name, nowhere, failure))?;
         let expected = announced.tag.as_str();
         // A digest is nothing but digits, and so part of no other path than the one that is meant.
+        let unusable = |problem| {
+            let what = format!("{}/{name}", self.about.repository);
+            self.about.answer(what, problem)
+        };
         let Some(kind) = digest::kind(expected) else {
-            let problem = format!("its tag {expected:?} is no digest");
-            return Err(self
-                .about
-                .answer(format!("{}/{name}", self.about.repository), problem));
+            return Err(unusable(format!("its tag {expected:?} is no digest")));
         };
         if announced.commit != self.commit {
-            let problem = format!(
+            return Err(unusable(format!(
                 "it is of the commit {:?}, not {}",
                 announced.commit, self.commit
-            );
-            return Err(self
-                .about
-                .answer(format!("{}/{name}", self.about.repository), problem));
+            )));
         }
         let blob = self.cached.blob(expected)?;
         let _held = cache::lock(&blob, || progress.wait(name))?;
