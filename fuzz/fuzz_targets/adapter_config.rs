@@ -1,14 +1,14 @@
-//! An `adapter_config.json`, and the `head_config.json` behind the first NUL, beside the weights of a LoRA.
+//! An `adapter_config.json`, and the `head_config.json` behind the first NUL, beside the weights of a LoRA in the names of
+//! both libraries and those of a head.
 #![no_main]
-
-use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use libfuzzer_sys::fuzz_target;
+use pelt_encoder::Head;
 use pelt_fuzz::Scene;
 use pelt_hooks::EncoderShape;
 
-/// The encoder of the recorded LoRA.
+/// The encoder of the recorded adapters.
 const SHAPE: EncoderShape = EncoderShape {
     layers: 2,
     hidden_size: 32,
@@ -19,8 +19,15 @@ const SHAPE: EncoderShape = EncoderShape {
     pooler: true,
 };
 
-const WEIGHTS: &[u8] =
-    include_bytes!("../../crates/pelt-testkit/fixtures/cases/adapters/bert_cls_lora/adapter/adapter.safetensors");
+const WEIGHTS: &[u8] = include_bytes!(
+    "../../crates/pelt-testkit/fixtures/cases/adapters/bert_cls_lora/adapter/adapter.safetensors"
+);
+const PEFT_WEIGHTS: &[u8] = include_bytes!(
+    "../../crates/pelt-testkit/fixtures/cases/peft/bert_cls_lora/adapter/adapter_model.safetensors"
+);
+const HEAD: &[u8] = include_bytes!(
+    "../../crates/pelt-testkit/fixtures/cases/adapters/bert_flex_cls_unipelt_prompt/adapter/model_head.safetensors"
+);
 
 fuzz_target!(init: pelt_fuzz::allow_caught_panics(), |content: &[u8]| {
     pelt_fuzz::read(|| read(content));
@@ -32,11 +39,16 @@ fn read(content: &[u8]) {
     scene.write("adapter_config.json", parts.next().unwrap_or_default());
     if let Some(head) = parts.next() {
         scene.write("head_config.json", head);
+        scene.write("model_head.safetensors", HEAD);
     }
     scene.write("adapter.safetensors", WEIGHTS);
-    scene.write("adapter_model.safetensors", WEIGHTS);
-    let frozen: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-    let frozen = |name: &str| frozen.get(name).cloned();
+    scene.write("adapter_model.safetensors", PEFT_WEIGHTS);
     let device = Device::flex();
-    let _ = pelt_methods::load(scene.path(), &SHAPE, "bert", &device, &frozen);
+    let Ok(loaded) = pelt_methods::load(scene.path(), &SHAPE, "bert", &device, &|_| None) else {
+        return;
+    };
+    if let Some(head) = &loaded.head {
+        let head = Head::from_tensors(&head.tensors, &loaded.name, SHAPE.hidden_size, &device);
+        let _ = head.map(|head| head.check_fits(&SHAPE));
+    }
 }

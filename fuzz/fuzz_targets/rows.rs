@@ -14,27 +14,33 @@ fn read(content: &[u8]) {
         return;
     };
     let scene = Scene::new();
-    let ending = match kind % 7 {
+    let ending = match kind % 8 {
         0 => "csv",
         1 => "tsv",
         2 => "jsonl",
         3 => "parquet",
         4 => {
-            scene.write("train-v1.1.json", content);
+            scene.write("squad/train-v1.1.json", content);
             let card = Card::builtin("squad").expect("a built-in task");
             let _ = read_questions(scene.path(), &card, "train");
             return;
         }
         5 => {
-            scene.write("train-00000-of-00001.parquet", content);
+            scene.write("glue/mrpc/train-00000-of-00001.parquet", content);
             let card = Card::builtin("mrpc").expect("a built-in task");
             let _ = read_split(scene.path(), &card, "train");
             return;
         }
-        _ => {
-            scene.write("train.jsonl", content);
+        6 => {
+            scene.write("domain/chemprot/train.jsonl", content);
             let card = Card::builtin("chemprot").expect("a built-in task");
             let _ = read_split(scene.path(), &card, "train");
+            return;
+        }
+        _ => {
+            scene.write("squad/train-00000-of-00001.parquet", content);
+            let card = Card::builtin("squad").expect("a built-in task");
+            let _ = read_questions(scene.path(), &card, "train");
             return;
         }
     };

@@ -1,8 +1,8 @@
 //! Folders that the fuzz targets write their inputs to, in memory where the system has a place for that.
 
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -20,9 +20,11 @@ impl Scene {
         Self(folder.expect("a temporary folder"))
     }
 
-    /// Writes a file and gives its path.
+    /// Writes a file, in folders that may not be there yet, and gives its path.
     pub fn write(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.path().join(name);
+        let folder = path.parent().expect("a folder around a file");
+        std::fs::create_dir_all(folder).expect("a folder in the temporary one");
         std::fs::write(&path, content).expect("a file in the temporary folder");
         path
     }
@@ -54,19 +56,29 @@ pub fn read_tensors(name: &str, content: &[u8]) {
     let _ = files.sha256();
 }
 
-thread_local! {
-    static LAST: RefCell<String> = const { RefCell::new(String::new()) };
-}
+/// What the last panic said, on whatever thread it was.
+static LAST: Mutex<String> = Mutex::new(String::new());
 
-/// Readers catch panics of the libraries below them. The fuzzer's hook would end the program at those too.
+/// What the paths of our own sources contain.
+const OURS: &str = "crates/pelt-";
+
+/// Readers catch panics of the libraries below them. The fuzzer's hook would end the program at those too; this one ends it
+/// only at our own, which must not hide behind what was meant for the libraries'.
 pub fn allow_caught_panics() {
-    std::panic::set_hook(Box::new(|panic| LAST.set(panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| {
+        let said = panic.to_string();
+        if panic.location().is_some_and(|at| at.file().contains(OURS)) {
+            eprintln!("{said}");
+            std::process::abort();
+        }
+        *LAST.lock().unwrap_or_else(PoisonError::into_inner) = said;
+    }));
 }
 
 /// Reads one input; a panic that nobody has caught is told before it ends the program.
 pub fn read(input: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(input)).is_err() {
-        eprintln!("{}", LAST.take());
+        eprintln!("{}", LAST.lock().unwrap_or_else(PoisonError::into_inner));
         std::process::abort();
     }
 }

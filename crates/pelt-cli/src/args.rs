@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use pelt_encoder::PromptLabels;
 use pelt_methods::{StackRules, StackedLora, StackedParallel};
 
+use crate::column_args::ColumnArgs;
 use crate::examples;
 use crate::inference::InferenceArgs;
 use crate::optimiser_args::OptimiserArgs;
@@ -81,23 +83,6 @@ pub enum Command {
     Probe(ProbeArgs),
 }
 
-/// What to train or evaluate on: a known task, or a file of one's own.
-#[derive(Debug, Clone, Args)]
-pub struct ColumnArgs {
-    /// Column of the text, or of the first text of a pair.
-    #[arg(long, default_value = "text", value_name = "NAME")]
-    pub text_column: String,
-    /// Column of the second text of a pair.
-    #[arg(long, value_name = "NAME")]
-    pub pair_column: Option<String>,
-    /// Column of the label.
-    #[arg(long, default_value = "label", value_name = "NAME")]
-    pub label_column: String,
-    /// The label is a number to predict, not a class.
-    #[arg(long)]
-    pub regression: bool,
-}
-
 /// How questions about passages are read and answered.
 #[derive(Debug, Clone, Args)]
 pub struct QuestionArgs {
@@ -123,12 +108,21 @@ pub enum PromptLabelsChoice {
     Unshifted,
 }
 
+impl PromptLabelsChoice {
+    pub fn labels(self) -> PromptLabels {
+        match self {
+            Self::Shifted => PromptLabels::Shifted,
+            Self::Unshifted => PromptLabels::Unshifted,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Folder of the pretrained encoder (Hugging Face layout).
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Folder of data sets in the Hub's Parquet layout; without it they come from the Hub.
+    /// Folder of data sets; without it GLUE and SQuAD come from the Hub.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// A task of `pelt tasks`, such as mrpc or chemprot.
@@ -241,7 +235,7 @@ pub struct EvaluateArgs {
     /// Folder of the pretrained encoder that the run adapted.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Folder of data sets in the Hub's Parquet layout; without it they come from the Hub.
+    /// Folder of data sets; without it GLUE and SQuAD come from the Hub.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// A task of `pelt tasks`.
@@ -328,7 +322,10 @@ pub struct ImportArgs {
     /// It reads pairs of texts.
     #[arg(long, conflicts_with = "task")]
     pub pairs: bool,
-    /// Longest sequence in tokens, special tokens included [default: 128, or what the model has room for].
+    /// Questions: what a position means where the method has a prompt [default: shifted].
+    #[arg(long, value_enum)]
+    pub prompt_labels: Option<PromptLabelsChoice>,
+    /// Longest sequence in tokens, special tokens included [default: the task's, else 128, or what the model has room for].
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
     /// Folder of the run.
@@ -469,7 +466,7 @@ pub struct TasksArgs {
     /// Read this task's training and evaluation rows, fetching them from the Hub where --data is not given, and count them.
     #[arg(long, value_name = "TASK")]
     pub fetch: Option<String>,
-    /// With --fetch: folder of data sets in the Hub's Parquet layout.
+    /// With --fetch: folder of data sets.
     #[arg(long, value_name = "DIR", requires = "fetch")]
     pub data: Option<PathBuf>,
 }
@@ -505,26 +502,31 @@ pub struct ForwardArgs {
 /// How adapters in a stack follow one another.
 #[derive(Debug, Args)]
 pub struct StackArgs {
-    /// How LoRAs in a stack follow one another.
-    #[arg(long, value_enum, default_value_t = StackedLoraChoice::Composed)]
-    pub stacked_lora: StackedLoraChoice,
-    /// How parallel adapters in a stack follow one another.
-    #[arg(long, value_enum, default_value_t = StackedParallelChoice::Sum)]
-    pub stacked_parallel: StackedParallelChoice,
+    /// How LoRAs in a stack follow one another [default: composed].
+    #[arg(long, value_enum)]
+    pub stacked_lora: Option<StackedLoraChoice>,
+    /// How parallel adapters in a stack follow one another [default: sum].
+    #[arg(long, value_enum)]
+    pub stacked_parallel: Option<StackedParallelChoice>,
 }
 
 impl StackArgs {
     pub fn rules(&self) -> StackRules {
         StackRules {
             lora: match self.stacked_lora {
-                StackedLoraChoice::Composed => StackedLora::Composed,
-                StackedLoraChoice::Sum => StackedLora::Sum,
+                Some(StackedLoraChoice::Composed) | None => StackedLora::Composed,
+                Some(StackedLoraChoice::Sum) => StackedLora::Sum,
             },
             parallel: match self.stacked_parallel {
-                StackedParallelChoice::Sum => StackedParallel::Sum,
-                StackedParallelChoice::Last => StackedParallel::Last,
+                Some(StackedParallelChoice::Sum) | None => StackedParallel::Sum,
+                Some(StackedParallelChoice::Last) => StackedParallel::Last,
             },
         }
+    }
+
+    /// Whether a rule was chosen.
+    pub fn is_given(&self) -> bool {
+        self.stacked_lora.is_some() || self.stacked_parallel.is_some()
     }
 }
 

@@ -10,7 +10,7 @@ use pelt_hooks::Sequence;
 use pelt_metrics::Metric;
 use pelt_train::Examples;
 
-use crate::args::ColumnArgs;
+use crate::column_args::ColumnArgs;
 use crate::hub::{self, Downloads};
 use crate::model::Base;
 
@@ -38,9 +38,9 @@ pub fn user_file(
 ) -> Result<TextDataset> {
     let file = UserFile {
         path: path.to_path_buf(),
-        text_column: columns.text_column.clone(),
+        text_column: columns.text().into(),
         pair_column: columns.pair_column.clone(),
-        label_column: Some(columns.label_column.clone()),
+        label_column: Some(columns.label().into()),
         task: match columns.regression {
             true => UserTask::Regression,
             false => UserTask::Classification,
@@ -73,6 +73,16 @@ pub fn label_names(target: &Target) -> Option<Vec<String>> {
         Target::Classification { labels } => Some(labels.clone()),
         Target::Regression { .. } | Target::Span => None,
     }
+}
+
+/// Whether two lists have the same classes, in whatever order.
+pub fn same_classes(one: &[String], other: &[String]) -> bool {
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        names
+    };
+    sorted(one) == sorted(other)
 }
 
 /// Tokenised rows, and how many of them were cut.

@@ -1,21 +1,26 @@
 //! `pelt evaluate`.
 
+use std::path::Path;
+
 use anyhow::{Result, bail, ensure};
-use pelt_data::{Card, TextDataset};
+use pelt_data::{Card, Target, TextDataset};
 use pelt_metrics::{Evaluation, Metric};
 use pelt_train::Examples;
 use serde_json::{Map, Value};
 
-use crate::args::{ColumnArgs, EvaluateArgs};
+use crate::args::EvaluateArgs;
+use crate::column_args::ColumnArgs;
 use crate::gates::GateMean;
 use crate::model::Base;
 use crate::output::print_line;
-use crate::run_folder::{self, QuestionSettings, Run, RunRecord};
+use crate::run_folder::{self, Run};
+use crate::run_record::{QuestionSettings, RunRecord};
 use crate::source::Reading;
 use crate::{data, gates, model, predictions, questions, talk};
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     args.inference.check()?;
+    args.columns.check(args.file.is_some())?;
     let record = run_folder::read_record(&args.run)?;
     if let Some(settings) = questions::settings(&record) {
         return run_questions(args, record, settings);
@@ -24,10 +29,30 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let (sets, metrics) = match (&args.task, &args.file) {
         (Some(task), None) => task_sets(args, task)?,
         (None, Some(file)) => {
-            let columns = ColumnArgs {
-                regression: record.config.target.is_regression(),
-                ..args.columns.clone()
+            let trained_on = &record.config.data;
+            let given = &args.columns;
+            let or = |given: &Option<String>, trained_on: &Option<String>| {
+                given.clone().or_else(|| trained_on.clone())
             };
+            let columns = ColumnArgs {
+                text_column: or(&given.text_column, &trained_on.text_column),
+                pair_column: or(&given.pair_column, &trained_on.pair_column),
+                label_column: or(&given.label_column, &trained_on.label_column),
+                regression: record.config.target.is_regression(),
+            };
+            match (trained_on.pairs, &columns.pair_column) {
+                (true, None) => bail!(
+                    "{}: the run in {} reads pairs of texts; name the column of the second ones with --pair-column",
+                    file.display(),
+                    args.run.display()
+                ),
+                (false, Some(column)) => bail!(
+                    "{}: the run in {} reads single texts, so the column {column} of --pair-column cannot be used",
+                    file.display(),
+                    args.run.display()
+                ),
+                _ => {}
+            }
             let set = data::user_file(file, &columns, labels)?;
             (vec![set], record.config.metrics.clone())
         }
@@ -48,6 +73,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
             args.run.display(),
             run.record.config.head.labels
         );
+        check_classes(&run.record.config.target, set, &args.run)?;
         shown.push(evaluate(&run, set, &tokenizer, &metrics, args)?);
     }
     if let Some(folder) = &args.predictions {
@@ -97,6 +123,33 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         "trained on {} ({} rows)",
         trained_on.train, trained_on.train_rows
     ))
+}
+
+/// Checks that a run has a set's classes in their order. Other names are taken on trust: two tasks may be alike.
+fn check_classes(trained_for: &Target, set: &TextDataset, run: &Path) -> Result<()> {
+    let (Some(own), Some(names)) = (
+        data::label_names(trained_for),
+        data::label_names(&set.target),
+    ) else {
+        return Ok(());
+    };
+    if own == names {
+        return Ok(());
+    }
+    let own_list = own.join(", ");
+    let list = names.join(", ");
+    ensure!(
+        !data::same_classes(&own, &names),
+        "{}: has the classes {list} in this order, but the run in {} was trained for {own_list}; score a file with --file, \
+         whose classes are found by name",
+        data::describe(set),
+        run.display()
+    );
+    talk::note(format!(
+        "{} has the classes {list}, which are taken for the run's {own_list} in this order",
+        data::describe(set)
+    ));
+    Ok(())
 }
 
 /// Loads the run as it is to be scored, once it is clear that all that was asked for can be given.

@@ -19,7 +19,7 @@ use crate::args::ForwardArgs;
 use crate::device::device;
 use crate::method::Tuning;
 use crate::model::{self, Base};
-use crate::run_folder::{self, RUN_FILE};
+use crate::run_folder::{self, ADAPTER_NAME, RUN_FILE};
 
 pub fn run(args: &ForwardArgs) -> Result<()> {
     let inputs = Inputs::read(&args.inputs)?;
@@ -225,7 +225,7 @@ fn load_levels(
                 );
                 let model = run_folder::load(folder, record, base, &args.model)?.model;
                 let level = Level {
-                    name: "run".into(),
+                    name: ADAPTER_NAME.into(),
                     config: tuning.adapter(),
                     adapter: model.method,
                 };
@@ -271,13 +271,13 @@ pub fn head_from(folder: &Path, base: &Base) -> Result<Head> {
         let name = head.name.clone().unwrap_or_default();
         return head_of(&head, &name, base, folder);
     }
+    let shown = folder.display();
     let head = model_head(&Checkpoint::open(folder)?)?;
-    head.with_context(|| {
-        format!(
-            "{}: there is no classification head in this folder",
-            folder.display()
-        )
-    })
+    let head =
+        head.with_context(|| format!("{shown}: there is no classification head in this folder"))?;
+    head.check_fits(base.encoder.shape())
+        .map_err(|message| anyhow::anyhow!("{shown}: {message}"))?;
+    Ok(head)
 }
 
 /// The classification, span or masked-language head of a checkpoint, if it has one.
@@ -311,8 +311,9 @@ fn model_head(checkpoint: &Checkpoint) -> Result<Option<Head>> {
 
 /// The head of which a file holds the tensors.
 pub fn head_of(loaded: &LoadedHead, name: &str, base: &Base, folder: &Path) -> Result<Head> {
-    let width = base.encoder.shape().hidden_size;
-    Head::from_tensors(&loaded.tensors, name, width, &device())
+    let shape = base.encoder.shape();
+    let head = Head::from_tensors(&loaded.tensors, name, shape.hidden_size, &device());
+    head.and_then(|head| head.check_fits(shape).map(|()| head))
         .map_err(|message| anyhow::anyhow!("{}: {message}", folder.display()))
 }
 

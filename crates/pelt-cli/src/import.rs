@@ -10,13 +10,14 @@ use pelt_metrics::Metric;
 use pelt_train::{PeftModel, TrainConfig};
 
 use crate::args::ImportArgs;
-use crate::data::default_metrics;
+use crate::data::{default_metrics, label_names, same_classes};
 use crate::device::{self, device};
 use crate::forward::{head_from, head_of};
 use crate::method::Tuning;
 use crate::model::{Base, absolute};
 use crate::output::print_line;
-use crate::run_folder::{self, BaseModel, RUN_FOLDER, Results, RunConfig, RunData};
+use crate::run_folder::{self, RUN_FOLDER};
+use crate::run_record::{BaseModel, Results, RunConfig, RunData};
 use crate::trained_adapter::fingerprint;
 use crate::training::Counts;
 
@@ -38,16 +39,29 @@ pub fn run(args: &ImportArgs) -> Result<()> {
              `pelt train --init-adapter`"
         ),
     };
-    let head = head.with_dropout(base.config().classifier_dropout);
+    let mut head = head.with_dropout(base.config().classifier_dropout);
+    if let Some(labels) = args.prompt_labels {
+        ensure!(
+            head.config().kind.is_span(),
+            "--prompt-labels is about answers to questions, which the head in {shown} does not give"
+        );
+        head = head.with_prompt_labels(labels.labels());
+    }
     let target = target(args, &head, names, card.as_ref())?;
     let (metrics, primary_metric) = metrics(card.as_ref(), &target);
     let fingerprint = fingerprint(&args.adapter)?;
     let path = absolute(&args.adapter)?;
-    let usual = TrainConfig::default().max_length;
+    let usual = card.as_ref().and_then(|card| card.max_length);
+    let usual = usual.unwrap_or(TrainConfig::default().max_length);
     let fits = |length: &usize| base.encoder.check_length(*length, &loaded.adapter).is_ok();
     let longest = (1..=usual).rev().find(fits);
     let max_length = args.max_length.or(longest).unwrap_or(usual);
     base.encoder.check_length(max_length, &loaded.adapter)?;
+    let train = TrainConfig {
+        max_length,
+        ..TrainConfig::default()
+    };
+    train.validate()?;
     let config = RunConfig {
         tuning: Tuning::Adapter(loaded.config),
         head: head.config(),
@@ -64,6 +78,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
             validation_rows: 0,
             text_column: None,
             pair_column: None,
+            label_column: None,
             pairs: match &card {
                 Some(card) => card.columns.pair.is_some(),
                 None => args.pairs || target == Target::Span,
@@ -75,10 +90,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
             data_seed: None,
         },
         target,
-        train: TrainConfig {
-            max_length,
-            ..TrainConfig::default()
-        },
+        train,
         dropout: None,
         questions: None,
         init_adapter: Some(fingerprint),
@@ -122,7 +134,10 @@ fn target(
         "{shown}: its head predicts tokens, which no task here has; train another one with `pelt train --init-adapter`"
     );
     let target = match card {
-        Some(card) => card.target.clone(),
+        Some(card) => {
+            check_order(args, card, names.as_deref().unwrap_or_default())?;
+            card.target.clone()
+        }
         None if kind.is_span() => Target::Span,
         None if !args.labels.is_empty() => Target::Classification {
             labels: args.labels.clone(),
@@ -154,6 +169,23 @@ fn target(
         );
     }
     Ok(target)
+}
+
+/// Checks that the task has the classes in the file's order. Other names, such as LABEL_0, are taken on trust.
+fn check_order(args: &ImportArgs, card: &Card, names: &[String]) -> Result<()> {
+    let Some(labels) = label_names(&card.target) else {
+        return Ok(());
+    };
+    ensure!(
+        labels == names || !same_classes(&labels, names),
+        "{}: its head has the classes {} in this order, but {} has {}; import it with --labels instead of --task, and score a \
+         file with --file",
+        args.adapter.display(),
+        names.join(", "),
+        card.name,
+        labels.join(", ")
+    );
+    Ok(())
 }
 
 fn metrics(card: Option<&Card>, target: &Target) -> (Vec<Metric>, Metric) {

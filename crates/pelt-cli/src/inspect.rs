@@ -46,9 +46,12 @@ pub fn run(args: &InspectArgs) -> Result<()> {
             .iter()
             .map(|(name, count)| json!({ "component": name, "parameters": count }))
             .collect();
-        return print_line(
-            json!({ "components": components, "trainable": trainable, "total": total }),
-        );
+        return print_line(json!({
+            "components": components,
+            "trainable": trainable,
+            "total": total,
+            "fingerprint": checkpoint.fingerprint()?,
+        }));
     }
     print_line(format!(
         "{:40} {:>12} {:>9}",

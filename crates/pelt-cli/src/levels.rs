@@ -184,7 +184,7 @@ impl FusedAdapters {
 }
 
 /// Checks that folders of trained adapters are different ones, and none of them the run's.
-fn check_folders(option: &str, folders: &[PathBuf], out: &Path) -> Result<()> {
+pub fn check_folders(option: &str, folders: &[PathBuf], out: &Path) -> Result<()> {
     for (number, folder) in folders.iter().enumerate() {
         ensure!(
             !folders[..number]
@@ -231,11 +231,8 @@ impl LevelRecord {
             short(&found)
         );
         let found = TrainedAdapter::load(folder, base, &device()).with_context(unreadable)?;
-        // Through text like the record, so that numbers are rounded alike.
-        let method: AdapterConfig =
-            serde_json::from_str(&serde_json::to_string(&found.level.config)?)?;
         ensure!(
-            method == self.method,
+            found.level.config == self.method,
             "{shown}: the run was trained with the adapter in {}, which has changed since: it describes another method",
             self.path
         );

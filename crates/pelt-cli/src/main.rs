@@ -3,6 +3,7 @@
 
 mod activations;
 mod args;
+mod column_args;
 mod corpus;
 mod data;
 mod device;
@@ -36,6 +37,7 @@ mod progress;
 mod questions;
 mod rows;
 mod run_folder;
+mod run_record;
 mod source;
 mod talk;
 mod tasks;

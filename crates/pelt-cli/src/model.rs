@@ -1,15 +1,16 @@
 //! Building a model from a checkpoint, a method and a head.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor};
 use pelt_data::Tokenizer;
 use pelt_encoder::{
     Architecture, Checkpoint, Encoder, EncoderConfig, Head, HeadConfig, HeadKind, PromptLabels,
 };
-use pelt_methods::{Adapter, AdapterConfig, Loaded, PromptConfig};
+use pelt_methods::{Adapter, AdapterConfig, Loaded, PromptConfig, PromptInit};
 
 use crate::args::HeadChoice;
 use crate::device::device;
@@ -101,8 +102,19 @@ pub fn new_adapter(
 ) -> Result<Adapter> {
     config.validate(base.encoder.shape())?;
     pelt_hooks::seed(seed);
-    let rows = |prompt: &PromptConfig| prompt_rows(prompt, &base.encoder, tokenizer, seed);
-    Ok(config.init(base.encoder.shape(), device, &rows)?)
+    let failed = RefCell::new(None);
+    let rows = |prompt: &PromptConfig| {
+        if !prompt.prompt_init.needs_rows() {
+            return None;
+        }
+        let rows = prompt_rows(prompt, &base.encoder, tokenizer, seed);
+        rows.map_err(|error| failed.replace(Some(error))).ok()
+    };
+    let adapter = config.init(base.encoder.shape(), device, &rows);
+    match failed.into_inner() {
+        Some(error) => Err(error),
+        None => Ok(adapter?),
+    }
 }
 
 /// Word embeddings for a prompt that starts from a text or from sampled words.
@@ -111,18 +123,29 @@ fn prompt_rows(
     encoder: &Encoder,
     tokenizer: &Tokenizer,
     seed: u64,
-) -> Option<Tensor<2>> {
-    let ids = match prompt.prompt_init_text.as_deref() {
-        Some(text) => tokenizer.encode_text_with_special_tokens(text).ok()?,
+) -> Result<Tensor<2>> {
+    let text = prompt.prompt_init_text.as_deref();
+    let text = text.filter(|_| prompt.prompt_init == PromptInit::FromString);
+    let ids = match text {
+        Some(text) => {
+            let unusable = || format!("the prompt cannot start from {text:?}");
+            let ids = tokenizer.encode_text_with_special_tokens(text);
+            let ids = ids.with_context(unusable)?;
+            ensure!(!ids.is_empty(), "{}: it has no tokens", unusable());
+            ids
+        }
         None => pelt_data::first_rows(encoder.shape().vocab_size, prompt.prompt_length, seed)
             .into_iter()
             .map(|row| row as u32)
             .collect(),
     };
-    let known = ids
-        .iter()
-        .all(|id| (*id as usize) < encoder.shape().vocab_size);
-    (known && !ids.is_empty()).then(|| encoder.word_embeddings(&ids))
+    let words = encoder.shape().vocab_size;
+    if let Some(id) = ids.iter().find(|id| **id as usize >= words) {
+        bail!(
+            "the tokenizer does not belong to this model: a prompt starts from token {id}, but the model has only {words}"
+        );
+    }
+    Ok(encoder.word_embeddings(&ids))
 }
 
 /// The tokenizer of a model folder.

@@ -35,10 +35,17 @@ pub fn write(
     base_folder: &Path,
     changes: Vec<(&str, Value)>,
 ) -> Result<()> {
-    let encoder = model.encoder();
     let prefix = base.config().architecture.name();
     let mut tensors = head_tensors(&model.head)?;
-    for (name, tensor) in host_tensors(&encoder.named_params(), &values(encoder))? {
+    let mut encoder = match &model.tuned {
+        // What was not trained is as it was: a run in half precision has rounded its copy.
+        Some(_) => host_tensors(&base.encoder.named_params(), &values(base.encoder.as_ref()))?,
+        None => host_tensors(&model.encoder().named_params(), &values(model.encoder()))?,
+    };
+    if let Some(tuned) = &model.tuned {
+        encoder.extend(host_tensors(&model.tuned_params(), &values(tuned))?);
+    }
+    for (name, tensor) in encoder {
         tensors.insert(format!("{prefix}.{name}"), tensor);
     }
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
@@ -56,11 +63,14 @@ pub fn write(
         .with_context(|| format!("{}: cannot be read", path.display()))?;
     let mut config: Value = serde_json::from_str(&text)
         .with_context(|| format!("{}: not a model configuration", path.display()))?;
+    let fields = config
+        .as_object_mut()
+        .with_context(|| format!("{}: not a model configuration", path.display()))?;
     for (name, value) in changes {
-        config[name] = value;
+        fields.insert(name.to_string(), value);
     }
     for name in ["dtype", "torch_dtype"] {
-        if let Some(value) = config.get_mut(name) {
+        if let Some(value) = fields.get_mut(name) {
             *value = "float32".into();
         }
     }

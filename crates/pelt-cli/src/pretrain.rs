@@ -18,7 +18,7 @@ use crate::output::print_line;
 use crate::pretrain_args::PretrainArgs;
 use crate::pretrain_folder::{self, PRETRAIN_FOLDER, PretrainConfig, PretrainResults};
 use crate::progress::duration;
-use crate::run_folder::BaseModel;
+use crate::run_record::BaseModel;
 use crate::talk;
 use crate::training::{self, Counts, Target, peak_memory_mib, scores};
 
@@ -101,6 +101,8 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
     let mut before = BTreeMap::new();
     if let Some(texts) = &held_out {
         talk::say(describe("held-out", texts));
+        // As it will be trained.
+        peft = peft.with_precision(train_config.precision);
         before = evaluate_masked(&peft, &texts.texts, args.optimiser.batch_size)?.values;
         talk::say(format!("before training: {}", scores(&before)));
     }

@@ -20,7 +20,7 @@ pub struct PretrainArgs {
     /// `pelt tasks`, of which the training texts are read; can be several.
     #[arg(long, value_name = "FILE|DIR|TASK", num_args = 1.., required = true)]
     pub corpus: Vec<String>,
-    /// Folder of data sets in the Hub's Parquet layout, for a task; without it they come from the Hub.
+    /// Folder of data sets, for a task; without it GLUE and SQuAD come from the Hub.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Column of the texts in files of rows.

@@ -15,9 +15,8 @@ use crate::corpus::TextsRecord;
 use crate::method::Tuning;
 use crate::model::Base;
 use crate::model_folder::{self, MODEL_FILE, TOKENIZER_FILES};
-use crate::run_folder::{
-    ADAPTER_NAME, BaseModel, FolderKind, STARTED_FILE, head_tensors, remove_unfinished,
-};
+use crate::run_folder::{ADAPTER_NAME, FolderKind, STARTED_FILE, head_tensors, remove_unfinished};
+use crate::run_record::BaseModel;
 
 /// Marks a finished run; written last.
 pub const PRETRAIN_FILE: &str = "pretrain.json";

@@ -15,10 +15,11 @@ use pelt_train::{Examples, QuestionExamples};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::args::{EvaluateArgs, PromptLabelsChoice, TrainArgs};
+use crate::args::{EvaluateArgs, TrainArgs};
 use crate::gates::GateMean;
 use crate::rows::WantedRows;
-use crate::run_folder::{QuestionSettings, Run, RunData, RunRecord, ScoredRows};
+use crate::run_folder::Run;
+use crate::run_record::{QuestionSettings, RunData, RunRecord, ScoredRows};
 use crate::source::{Prepared, PreparedSet, Reading, SetContent};
 use crate::{data, gates, predictions};
 
@@ -66,10 +67,7 @@ impl QuestionRows {
                     max_tokens: given.max_answer_tokens,
                 },
             },
-            prompt_labels: match given.prompt_labels {
-                PromptLabelsChoice::Shifted => PromptLabels::Shifted,
-                PromptLabelsChoice::Unshifted => PromptLabels::Unshifted,
-            },
+            prompt_labels: given.prompt_labels.labels(),
             card,
             train,
             validation,
@@ -107,6 +105,7 @@ impl QuestionRows {
             validation_rows: validation.map_or(0, |set| set.questions.len()),
             text_column: None,
             pair_column: None,
+            label_column: None,
             pairs: true,
             note: data::note(&self.card),
             test: test.map(describe),
@@ -358,7 +357,12 @@ pub fn predict(
             answers: Vec::new(),
         });
     }
-    let examples = examples(&questions, "the input", reading, settings)?;
+    // Lines are read in parts, of which the rows are counted.
+    let part = match first_line {
+        1 => "the input".to_string(),
+        line => format!("the input from line {line} on"),
+    };
+    let examples = examples(&questions, &part, reading, settings)?;
     let answers = pelt_train::answer(&run.model, &examples, batch_size)?;
     let values = answers.iter().map(|answers| match answers.first() {
         Some(answer) => json!({

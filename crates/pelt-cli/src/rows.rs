@@ -6,7 +6,7 @@ use pelt_metrics::Metric;
 
 use crate::args::TrainArgs;
 use crate::data;
-use crate::run_folder::{RunData, ScoredRows};
+use crate::run_record::{RunData, ScoredRows};
 use crate::source::{Prepared, PreparedSet, Reading, SetContent};
 
 /// What --train-rows and --dev-rows ask for.
@@ -198,6 +198,7 @@ impl Rows {
     pub fn describe(&self, args: &TrainArgs) -> RunData {
         let validation = self.validation.as_ref();
         let test = self.test.as_ref();
+        let column = |name: &str| args.train_file.is_some().then(|| name.to_string());
         RunData {
             task: args.task.clone(),
             train: data::describe(&self.train),
@@ -206,11 +207,9 @@ impl Rows {
             validation: validation.map(data::describe),
             validation_fingerprint: validation.map(fingerprint),
             validation_rows: validation.map_or(0, |rows| rows.rows.len()),
-            text_column: args
-                .train_file
-                .as_ref()
-                .map(|_| args.columns.text_column.clone()),
+            text_column: column(args.columns.text()),
             pair_column: args.columns.pair_column.clone(),
+            label_column: column(args.columns.label()),
             pairs: self.train.rows.iter().any(|row| row.pair.is_some()),
             note: self.note.clone(),
             test: test.map(data::describe),

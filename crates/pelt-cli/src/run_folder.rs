@@ -5,21 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use pelt_data::{AnswerRules, Target};
 use pelt_encoder::{EncoderError, Head, HeadConfig};
-use pelt_hooks::{ADAPTER, EncoderShape, NamedParam, load_named, values};
-use pelt_methods::{Adapter, ModelInfo, as_fusion, trained_level};
-use pelt_metrics::Metric;
+use pelt_hooks::{ADAPTER, NamedParam, load_named, values};
+use pelt_methods::{Adapter, as_fusion, trained_level};
 use pelt_tensors::{HostTensor, TensorFiles, write_atomically, write_safetensors};
-use pelt_train::{CHECKPOINT_FILE, PeftModel, TrainConfig};
-use serde::{Deserialize, Serialize};
+use pelt_train::{CHECKPOINT_FILE, PeftModel};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::device::device;
-use crate::levels::{FusedAdapters, LevelsBelow};
 use crate::method::Tuning;
-use crate::model::{Base, absolute};
+use crate::model::Base;
 use crate::pretrain_folder::PRETRAIN_FILE;
+use crate::run_record::{Results, RunConfig, RunRecord, model_info};
 
 /// Marks a finished run; written last.
 pub const RUN_FILE: &str = "run.json";
@@ -60,165 +58,6 @@ pub const RUN_FOLDER: FolderKind = FolderKind {
     finished: RUN_FILE,
     files: &FILES,
 };
-
-/// The base model that a run belongs to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BaseModel {
-    /// Where it was; the tokenizer is read from there too.
-    pub path: String,
-    /// SHA-256 of its weights.
-    pub fingerprint: String,
-    /// `bert` or `roberta`.
-    pub architecture: String,
-    /// Sizes.
-    pub shape: EncoderShape,
-}
-
-impl BaseModel {
-    /// The base model in `folder`.
-    pub fn of(folder: &Path, base: &Base) -> Result<Self> {
-        Ok(Self {
-            path: absolute(folder)?,
-            fingerprint: base.checkpoint.fingerprint()?,
-            architecture: base.config().architecture.name().into(),
-            shape: *base.encoder.shape(),
-        })
-    }
-
-    /// Its repository on the Hub, or its folder.
-    pub fn name(&self) -> String {
-        pelt_hub::repository_of(Path::new(&self.path)).unwrap_or_else(|| self.path.clone())
-    }
-}
-
-/// The rows of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunData {
-    pub task: Option<String>,
-    pub train: String,
-    pub train_rows: usize,
-    pub train_fingerprint: String,
-    pub validation: Option<String>,
-    pub validation_fingerprint: Option<String>,
-    pub validation_rows: usize,
-    pub text_column: Option<String>,
-    pub pair_column: Option<String>,
-    pub pairs: bool,
-    /// What is known about the task's rows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-    /// The rows that are scored once, with the best weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test_rows: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test_fingerprint: Option<String>,
-    /// Seed of the order from which training rows are taken, where it is not that of the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data_seed: Option<u64>,
-}
-
-/// Everything that a run was started with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunConfig {
-    pub tuning: Tuning,
-    pub head: HeadConfig,
-    pub target: Target,
-    pub metrics: Vec<Metric>,
-    pub primary_metric: Metric,
-    pub base: BaseModel,
-    pub data: RunData,
-    pub train: TrainConfig,
-    pub dropout: Option<f64>,
-    /// How questions are read and answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub questions: Option<QuestionSettings>,
-    /// SHA-256 of the adapter's weights that the run went on from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub init_adapter: Option<String>,
-    /// The frozen adapters that the run's own one was trained on top of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stack: Option<LevelsBelow>,
-    /// The frozen adapters that the run mixes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fused: Option<FusedAdapters>,
-}
-
-impl RunConfig {
-    /// The adapters that the run in `folder` mixes.
-    pub fn fused(&self, folder: &Path) -> Result<&FusedAdapters> {
-        self.fused.as_ref().with_context(|| {
-            let shown = folder.display();
-            format!("{shown}: not a run's record: it does not say which adapters are mixed")
-        })
-    }
-}
-
-/// How questions are read and answered.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct QuestionSettings {
-    /// Tokens that consecutive windows share.
-    pub doc_stride: usize,
-    #[serde(flatten)]
-    pub rules: AnswerRules,
-}
-
-/// `run.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RunRecord {
-    pub version: String,
-    pub config: RunConfig,
-    pub results: Results,
-    /// SHA-256 of every tensor file of the run, by file name.
-    pub files: BTreeMap<String, String>,
-}
-
-/// What came out.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Results {
-    pub trainable_parameters: usize,
-    pub base_parameters: usize,
-    pub steps: usize,
-    /// Rows of an optimiser step: those of a batch, times the batches that are added up.
-    #[serde(default)]
-    pub effective_batch_size: usize,
-    /// The device that it was trained on.
-    #[serde(default)]
-    pub device: String,
-    pub best_step: usize,
-    pub best: BTreeMap<String, f64>,
-    /// The rows that `best` was measured on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub best_on: Option<ScoredRows>,
-    /// Scores of the best weights on rows that chose nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test: Option<TestScores>,
-    /// Training rows that were cut to the longest sequence.
-    #[serde(default)]
-    pub truncated_rows: usize,
-    pub seconds: f64,
-    pub stopped_early: bool,
-    pub peak_memory_mib: Option<u64>,
-}
-
-/// Rows on which a model was scored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ScoredRows {
-    /// Data set and split, such as `mrpc validation`.
-    pub set: String,
-    pub rows: usize,
-    /// Rows that were cut to the longest sequence.
-    pub truncated_rows: usize,
-}
-
-/// Scores on rows that were not used to choose the weights.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TestScores {
-    #[serde(flatten)]
-    pub on: ScoredRows,
-    pub values: BTreeMap<String, f64>,
-}
 
 /// Makes the folder ready for a run, or checks that it holds one to resume.
 pub fn prepare(kind: &FolderKind, folder: &Path, force: bool, resume: bool) -> Result<()> {
@@ -292,7 +131,7 @@ fn remove_temporary_files(kind: &FolderKind, folder: &Path) -> Result<()> {
 /// is saved.
 pub fn identity(mut config: Value) -> Map<String, Value> {
     let mut out = Map::new();
-    if let Some(base) = config["base"].as_object_mut() {
+    if let Some(base) = config.pointer_mut("/base").and_then(Value::as_object_mut) {
         base.remove("path");
     }
     for frozen in ["/stack/levels", "/fused/adapters"] {
@@ -303,7 +142,7 @@ pub fn identity(mut config: Value) -> Map<String, Value> {
             }
         }
     }
-    if let Some(train) = config["train"].as_object_mut() {
+    if let Some(train) = config.pointer_mut("/train").and_then(Value::as_object_mut) {
         train.remove("checkpoint_every");
         // One entry per setting lets a mismatch name the setting.
         out.append(train);
@@ -323,12 +162,13 @@ pub fn check_started(folder: &Path, config: &impl Serialize) -> Result<()> {
         .with_context(|| format!("{}: cannot be read", path.display()))?;
     let started: Value = serde_json::from_str(&text)
         .with_context(|| format!("{}: not a run's configuration", path.display()))?;
-    // Both go through text, so that numbers are rounded alike.
     let current = identity(serde_json::from_str(&serde_json::to_string(config)?)?);
-    for (setting, old) in identity(started) {
-        let new = current.get(&setting).unwrap_or(&Value::Null);
+    let started = identity(started);
+    // A setting may be in one of them alone: those that are as usual are left out.
+    for setting in started.keys().chain(current.keys()) {
+        let [old, new] = [&started, &current].map(|all| all.get(setting).unwrap_or(&Value::Null));
         ensure!(
-            old == *new,
+            old == new,
             "{}: cannot resume: the run was started with {setting} {old}, but now it is {new}",
             folder.display()
         );
@@ -343,24 +183,6 @@ pub fn write_started(folder: &Path, config: &impl Serialize) -> Result<()> {
         &folder.join(STARTED_FILE),
         text.as_bytes(),
     )?)
-}
-
-/// The base model of a run as adapter files describe it.
-pub fn model_info(config: &RunConfig) -> ModelInfo {
-    let family = match config.base.architecture.as_str() {
-        "roberta" => "Roberta",
-        _ => "Bert",
-    };
-    let task = match config.target {
-        Target::Span => "QuestionAnswering",
-        Target::Classification { .. } | Target::Regression { .. } => "SequenceClassification",
-    };
-    ModelInfo {
-        model_type: config.base.architecture.clone(),
-        model_name: config.base.name(),
-        model_class: format!("{family}For{task}"),
-        hidden_size: config.base.shape.hidden_size,
-    }
 }
 
 /// Writes a trained model; `run.json` comes last, so that a folder with it is complete.
@@ -509,6 +331,11 @@ pub fn load(folder: &Path, record: RunRecord, base: &Base, model: &Path) -> Resu
         short(&found)
     );
     for (file, written) in &record.files {
+        ensure!(
+            FILES.contains(&file.as_str()),
+            "{}: {file:?} is no file of a run",
+            folder.join(RUN_FILE).display()
+        );
         let path = folder.join(file);
         let found = TensorFiles::open(&path)?.sha256()?;
         ensure!(
@@ -522,11 +349,11 @@ pub fn load(folder: &Path, record: RunRecord, base: &Base, model: &Path) -> Resu
     let device = device();
     let head = load_head(folder, config.head, base.config().shape.hidden_size)?;
     let method = match &config.tuning {
-        Tuning::Adapter(method) => {
-            let own = base.load_adapter(folder, &device)?.adapter;
+        Tuning::Adapter(_) => {
+            let own = base.load_adapter(folder, &device)?;
             match &config.stack {
-                Some(below) => below.put_below(folder, method.clone(), own, base)?,
-                None => own,
+                Some(below) => below.put_below(folder, own.config, own.adapter, base)?,
+                None => own.adapter,
             }
         }
         Tuning::Fusion(_) => config.fused(folder)?.load(folder, base)?,
@@ -556,7 +383,11 @@ pub fn load(folder: &Path, record: RunRecord, base: &Base, model: &Path) -> Resu
 /// The head that a run saved.
 pub fn load_head(folder: &Path, config: HeadConfig, width: usize) -> Result<Head> {
     let files = TensorFiles::open_folder(folder, &["model_head"])?;
-    let head = Head::new(config, width, &device());
+    let record = folder.join(RUN_FILE);
+    config
+        .validate()
+        .map_err(|message| anyhow::anyhow!("{}: the head's {message}", record.display()))?;
+    let head = Head::lazy(config, width, &device());
     let params = head.named_params();
     load_named(head, &params, &device(), |param| {
         read_exactly(
@@ -568,14 +399,14 @@ pub fn load_head(folder: &Path, config: HeadConfig, width: usize) -> Result<Head
 }
 
 fn read_exactly(files: &TensorFiles, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    let tensor = files.read(name).map_err(EncoderError::from)?;
-    ensure!(
-        tensor.shape == shape,
-        "{}: {name} should be {shape:?} but is {:?}",
-        files.path().display(),
-        tensor.shape
-    );
-    Ok(tensor.values)
+    if let Some(found) = files.shape(name) {
+        ensure!(
+            found == shape,
+            "{}: {name} should be {shape:?} but is {found:?}",
+            files.path().display()
+        );
+    }
+    Ok(files.read(name).map_err(EncoderError::from)?.values)
 }
 
 /// The beginning of a fingerprint, for messages.

@@ -12,7 +12,7 @@ use crate::args::TrainArgs;
 use crate::model::{self, Base};
 use crate::questions::QuestionRows;
 use crate::rows::Rows;
-use crate::run_folder::{QuestionSettings, RunData, ScoredRows};
+use crate::run_record::{QuestionSettings, RunData, ScoredRows};
 
 /// Labelled rows or questions, as read.
 pub enum Source {

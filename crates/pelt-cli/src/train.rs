@@ -1,6 +1,7 @@
 //! `pelt train`.
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -10,12 +11,13 @@ use pelt_train::{AdapterDrop, PeftModel, TrainConfig, Trainer, TrainingRows};
 use crate::activations;
 use crate::args::TrainArgs;
 use crate::device::{self, device};
-use crate::levels::{FusedAdapters, LevelsBelow};
+use crate::levels::{FusedAdapters, LevelsBelow, check_folders};
 use crate::method::Tuning;
 use crate::model::{self, Base};
 use crate::output::print_line;
 use crate::progress::duration;
-use crate::run_folder::{self, BaseModel, RUN_FOLDER, Results, RunConfig, ScoredRows, TestScores};
+use crate::run_folder::{self, RUN_FOLDER};
+use crate::run_record::{BaseModel, Results, RunConfig, ScoredRows, TestScores};
 use crate::source::{Reading, Source};
 use crate::talk;
 use crate::trained_adapter::TrainedAdapter;
@@ -49,6 +51,12 @@ pub fn run(args: TrainArgs) -> Result<()> {
         );
     }
     ensure!(
+        !args.stack.is_empty() || !args.stack_rules.is_given(),
+        "--stacked-lora and --stacked-parallel are about the adapters of --stack, but there are none; a method that is a stack \
+         has settings of its own, such as --set stack.lora=sum"
+    );
+    args.columns.check(args.train_file.is_some())?;
+    ensure!(
         args.fuse.is_empty() != matches!(tuning, Tuning::Fusion(_)),
         "--method fusion and --fuse DIR,DIR belong together: the one trains a mixture of the adapters that the other names"
     );
@@ -73,6 +81,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let (mut init_adapter, mut fused) = (None, None);
     let mut adapter = match (&args.init_adapter, &tuning) {
         (Some(folder), _) => {
+            check_folders("--init-adapter", from_ref(folder), &args.out)?;
             let found = TrainedAdapter::to_go_on_from(folder, &base, &training)?;
             // The new head's values follow.
             pelt_hooks::seed(args.optimiser.seed);

@@ -1,6 +1,6 @@
 //! What `pelt train` and `pelt pretrain` do alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -86,7 +86,10 @@ pub struct Counts {
 
 impl Counts {
     pub fn of(model: &PeftModel<Adapter>, base: &Base) -> Self {
-        let trained = model.named_params();
+        let mut trained = model.named_params();
+        // Files may hold a parameter under two names.
+        let mut seen = HashSet::new();
+        trained.retain(|param| seen.insert(param.id));
         Self {
             trained: trained.iter().map(|param| param.count()).sum(),
             base: base.encoder.num_params(),

@@ -78,7 +78,8 @@ fn scene() -> (Scene, Plan, Setup) {
 fn bench(scene: &Scene, plan: &Plan, setup: &Setup) -> (Result<Outcome, GridError>, Vec<String>) {
     let said = Mutex::new(Vec::new());
     let say = |line: String| said.lock().unwrap().push(line);
-    let outcome = run_all(plan, &scene.path("results"), setup, None, &say);
+    let encoder = setup.fetch_model().unwrap();
+    let outcome = run_all(plan, &scene.path("results"), setup, &encoder, None, &say);
     (outcome, said.into_inner().unwrap())
 }
 
@@ -208,4 +209,13 @@ fn a_failing_cell_does_not_stop_the_rest_and_other_settings_are_noticed() {
         message.contains("--batch-size 8") && message.contains("--batch-size 4"),
         "{message}"
     );
+
+    plan.budget.batch_size = Some(8);
+    scene.made_bert("other", |_| {});
+    let other = Setup {
+        model: scene.path("other"),
+        ..setup
+    };
+    let message = bench(&scene, &plan, &other).0.unwrap_err().to_string();
+    assert!(message.contains("an encoder with the SHA-256"), "{message}");
 }

@@ -180,6 +180,17 @@ fn a_run_killed_before_its_first_checkpoint_ends_the_same() {
         &train("--lr 1e-3 --out run --resume"),
         &["run", "cannot resume", "learning_rate", "0.001"],
     );
+    // What is not recorded where it is as usual.
+    scene.refuses(
+        &train("--gradient-checkpointing --out run --resume"),
+        &[
+            "run",
+            "cannot resume",
+            "gradient_checkpointing",
+            "null",
+            "true",
+        ],
+    );
     scene.succeeds(&train("--out run --resume"));
     assert_same_end(&scene);
 }

@@ -1,4 +1,4 @@
-//! Which rows are trained on, in which order and together with which others.
+//! Which rows are trained on, and in which order.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -18,11 +18,6 @@ pub fn shuffled_order(rows: usize, seed: u64, epoch: u64) -> Vec<usize> {
         order.swap(last, (product >> 64) as usize);
     }
     order
-}
-
-/// Cuts an order into batches; the last one may be smaller. A batch size of 0 counts as 1.
-pub fn batches(order: &[usize], batch_size: usize) -> impl ExactSizeIterator<Item = &[usize]> {
-    order.chunks(batch_size.max(1))
 }
 
 /// The first `count` rows of the shuffled rows `0..rows`, or all of them where there are fewer.
@@ -122,17 +117,6 @@ mod tests {
             counts.iter().all(|count| (900..1100).contains(count)),
             "{counts:?}"
         );
-    }
-
-    #[test]
-    fn batches_cover_the_order() {
-        let order = [4, 2, 0, 1, 3];
-        assert_eq!(
-            batches(&order, 2).collect::<Vec<_>>(),
-            [&[4, 2][..], &[0, 1], &[3]]
-        );
-        assert_eq!(batches(&order, 0).len(), 5);
-        assert_eq!(batches(&[], 2).len(), 0);
     }
 
     #[test]

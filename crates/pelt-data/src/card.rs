@@ -63,7 +63,7 @@ pub struct Card {
     pub licence: String,
     /// Metrics that are reported.
     pub metrics: Vec<Metric>,
-    /// The metric by which the best model is chosen; `combined_score` is the mean of `metrics`.
+    /// The metric by whose largest value the best model is chosen; `combined_score` is the mean of `metrics`.
     pub primary_metric: Metric,
     /// Longest sequence in tokens, where the literature uses another one than usual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,18 +179,6 @@ impl Card {
         BUILTIN.iter().map(|(name, _)| *name)
     }
 
-    /// Reads a card from a TOML file.
-    ///
-    /// # Errors
-    /// The file cannot be read, or is not a valid card.
-    pub fn load(path: &Path) -> Result<Self, DataError> {
-        let text = std::fs::read_to_string(path).map_err(|reason| DataError::Read {
-            path: path.to_owned(),
-            reason,
-        })?;
-        Self::parse(&text, path)
-    }
-
     /// Names of the classes; `None` for a regression.
     pub fn labels(&self) -> Option<&[String]> {
         match &self.target {
@@ -240,6 +228,17 @@ impl Card {
             return Err(format!(
                 "primary_metric is {}, which is not among metrics",
                 self.primary_metric.name()
+            ));
+        }
+        let choosing = match combined {
+            true => self.metrics.as_slice(),
+            false => std::slice::from_ref(&self.primary_metric),
+        };
+        if let Some(metric) = choosing.iter().find(|metric| !metric.larger_is_better()) {
+            return Err(format!(
+                "the data set {:?} has {} choose the best weights, of which a smaller value is the better one",
+                self.name,
+                metric.name()
             ));
         }
         self.target.check()?;
@@ -355,6 +354,22 @@ mod tests {
                 message.contains("card.toml") && !message.contains('\n'),
                 "{message}"
             );
+        }
+    }
+
+    #[test]
+    fn an_error_does_not_choose_the_best_model() {
+        let (_, stsb) = BUILTIN.iter().find(|(name, _)| *name == "stsb").unwrap();
+        for (metrics, primary) in [
+            ("\"mse\"", "mse"),
+            ("\"pearson\", \"mse\"", "combined_score"),
+        ] {
+            let card = stsb
+                .replace("\"pearson\", \"spearmanr\"", metrics)
+                .replace("\"combined_score\"", &format!("\"{primary}\""));
+            let error = Card::parse(&card, Path::new("card.toml")).unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains("\"stsb\" has mse choose"), "{message}");
         }
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
 use crate::error::{DataError, first_line, join_names};
-use crate::table::{Cell, open};
+use crate::regular_file;
+use crate::table::Cell;
 
 /// How fields are separated and quoted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub(crate) fn read(
     let mut reader = ReaderBuilder::new()
         .delimiter(if style == Style::Csv { b',' } else { b'\t' })
         .quoting(style == Style::Csv)
-        .from_reader(open(path)?);
+        .from_reader(regular_file::open(path)?);
     let positions = positions(path, &mut reader, wanted)?;
     let mut columns = vec![Vec::new(); wanted.len()];
     let mut record = ByteRecord::new();

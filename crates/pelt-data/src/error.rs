@@ -310,19 +310,20 @@ pub enum DataError {
     },
 }
 
-/// Joins names for a message; long lists are cut.
+/// Joins names for a message; long lists and long names are cut.
 pub(crate) fn join_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 30;
+    const LONGEST: usize = 60;
     let names: Vec<&str> = names.into_iter().collect();
     if names.is_empty() {
         return "(none)".to_owned();
     }
-    let shown = names
+    let shown: Vec<String> = names
         .iter()
         .take(SHOWN)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
+        .map(|name| on_one_line(&clipped(name, LONGEST)))
+        .collect();
+    let shown = shown.join(", ");
     if names.len() > SHOWN {
         format!("{shown}, ... ({} in all)", names.len())
     } else {
@@ -334,10 +335,37 @@ pub(crate) fn join_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String
 pub(crate) fn first_line(message: &str) -> String {
     const LONGEST: usize = 200;
     let line = message.lines().next().unwrap_or_default().trim();
-    if line.chars().count() <= LONGEST {
-        return line.to_owned();
+    on_one_line(&clipped(line, LONGEST))
+}
+
+/// Text from a file, cut to so many characters.
+pub(crate) fn clipped(text: &str, longest: usize) -> String {
+    let mut shown: String = text.chars().take(longest).collect();
+    if shown.len() < text.len() {
+        shown.push_str("...");
     }
-    let mut cut: String = line.chars().take(LONGEST).collect();
-    cut.push_str("...");
-    cut
+    shown
+}
+
+/// Text that may repeat parts of a file, without what would control the terminal.
+fn on_one_line(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_messages_of_files_are_cut_and_kept_to_one_line() {
+        let long = "x".repeat(100_000);
+        assert_eq!(join_names(["a", "b\nc\u{1b}"]), "a, b c ");
+        assert!(join_names([long.as_str()]).len() < 100);
+        let many = join_names(std::iter::repeat_n(long.as_str(), 100));
+        assert!(many.len() < 3000 && many.ends_with("(100 in all)"));
+        assert_eq!(first_line("one\u{7}\ntwo"), "one ");
+        assert_eq!(first_line(&long).len(), 203);
+        assert_eq!(clipped("caf\u{e9}", 4), "caf\u{e9}");
+    }
 }

@@ -6,11 +6,12 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{DataError, first_line, join_names};
-use crate::table::{Cell, open};
+use crate::regular_file;
+use crate::table::Cell;
 
 /// Reads the wanted columns. The first row must have all of them; a later row may lack one, which is a missing value.
 pub(crate) fn read(path: &Path, wanted: &[&str]) -> Result<Vec<Vec<Cell>>, DataError> {
-    let mut reader = BufReader::new(open(path)?);
+    let mut reader = BufReader::new(regular_file::open(path)?);
     let mut columns = vec![Vec::new(); wanted.len()];
     let mut line = Vec::new();
     let mut row = 0;

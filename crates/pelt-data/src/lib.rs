@@ -3,11 +3,13 @@
 //! A [`Card`] says where a data set lies and what its columns mean; [`read_split`] reads one split of it into a
 //! [`TextDataset`], [`read_questions`] reads questions about passages into a [`QuestionDataset`]. A [`UserFile`] does the same for a single file without a card. A [`Tokenizer`] turns rows into
 //! token ids, [`pack_texts`] and [`Masking`] make rows for masked-language modelling of unlabelled texts, and
-//! [`shuffled_order`] with [`batches`] decides which rows are trained on together. Nothing here depends
-//! on the number of threads.
+//! [`shuffled_order`] decides in which order rows are trained on. Nothing here depends on the number of threads.
+//!
+//! Files may come from anywhere: what they claim is checked before memory is reserved for it, and whatever is wrong with
+//! them is an error and no panic.
 //!
 //! ```
-//! use pelt_data::{Label, UserFile, UserTask, batches, shuffled_order};
+//! use pelt_data::{Label, UserFile, UserTask, shuffled_order};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("reviews.tsv");
@@ -26,7 +28,7 @@
 //! assert_eq!(data.target.outputs(), 2);
 //! assert_eq!(data.rows[0].label, Some(Label::Class(1)));
 //! let order = shuffled_order(data.rows.len(), 42, 0);
-//! assert_eq!(batches(&order, 2).len(), 2);
+//! assert_eq!(order.len(), 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -39,8 +41,11 @@ mod error;
 mod hub;
 mod json_lines;
 mod labels;
+mod parquet_checks;
 mod parquet_file;
+mod parquet_thrift;
 mod questions;
+mod regular_file;
 mod split_files;
 mod standing;
 mod table;
@@ -48,7 +53,7 @@ mod text_dataset;
 mod tokenizer;
 mod user_file;
 
-pub use batches::{batches, first_rows, shuffled_order};
+pub use batches::{first_rows, shuffled_order};
 pub use card::{Card, Columns, Layout, Source};
 pub use corpus::{
     MaskedRow, Masking, TextPacking, fingerprint_of_rows, pack_texts, read_documents,

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
-use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
-use crate::error::{DataError, first_line, join_names};
-use crate::table::{Cell, open};
+use crate::error::{DataError, join_names};
+use crate::parquet_checks::{self, Allowance, broken, unreadable};
+use crate::regular_file;
+use crate::table::Cell;
 
 /// Rows decoded at a time. Nothing is reserved from the row count that the file claims.
 const BATCH: usize = 4096;
@@ -18,37 +19,30 @@ const BATCH: usize = 4096;
 /// Reads the wanted columns.
 pub(crate) fn read(path: &Path, wanted: &[&str]) -> Result<Vec<Vec<Cell>>, DataError> {
     // The parquet crate checks most of what it reads, but asserts some of it, so that a changed byte can make it panic.
-    std::panic::catch_unwind(|| read_columns(path, wanted)).unwrap_or_else(|_| {
-        Err(DataError::Parquet {
-            path: path.to_owned(),
-            message: "its content contradicts itself".to_owned(),
-        })
-    })
+    std::panic::catch_unwind(|| read_columns(path, wanted))
+        .unwrap_or_else(|_| Err(broken(path, "its content contradicts itself")))
 }
 
 fn read_columns(path: &Path, wanted: &[&str]) -> Result<Vec<Vec<Cell>>, DataError> {
-    let file = open(path)?;
+    let file = regular_file::open(path)?;
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     if length == 0 {
         return Err(DataError::Empty {
             path: path.to_owned(),
         });
     }
-    let reader = SerializedFileReader::new(file).map_err(|error| broken(path, &error))?;
+    let (reader, mut allowance) = parquet_checks::reader(path, file)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let positions = positions(path, schema, wanted)?;
     let mut columns = vec![Vec::new(); wanted.len()];
     for (column, &position) in columns.iter_mut().zip(&positions) {
-        read_column(path, &reader, position, column)?;
+        read_column(path, &reader, position, column, &mut allowance)?;
     }
     if columns
         .iter()
         .any(|column| column.len() != columns[0].len())
     {
-        return Err(DataError::Parquet {
-            path: path.to_owned(),
-            message: "its columns differ in length".to_owned(),
-        });
+        return Err(broken(path, "its columns differ in length"));
     }
     Ok(columns)
 }
@@ -83,6 +77,7 @@ fn read_column(
     reader: &SerializedFileReader<File>,
     position: usize,
     cells: &mut Vec<Cell>,
+    allowance: &mut Allowance,
 ) -> Result<(), DataError> {
     let descriptor = reader
         .metadata()
@@ -103,10 +98,11 @@ fn read_column(
     for group in 0..reader.num_row_groups() {
         let group = reader
             .get_row_group(group)
-            .map_err(|error| broken(path, &error))?;
+            .map_err(|error| unreadable(path, &error))?;
+        allowance.check_chunk(group.metadata().column(position))?;
         let column = group
             .get_column_reader(position)
-            .map_err(|error| broken(path, &error))?;
+            .map_err(|error| unreadable(path, &error))?;
         match column {
             ColumnReader::BoolColumnReader(column) => {
                 read_values(path, column, full, cells, |value, _| {
@@ -138,6 +134,8 @@ fn read_column(
                         path: path.to_owned(),
                         row,
                     })?;
+                    // Many values can be one entry of a dictionary, of which each becomes a copy.
+                    allowance.take(text.len() as u64)?;
                     Ok(Cell::Text(text.to_owned()))
                 })?;
             }
@@ -158,7 +156,7 @@ fn read_values<T: DataType>(
     mut column: ColumnReaderImpl<T>,
     full: i16,
     cells: &mut Vec<Cell>,
-    convert: impl Fn(&T::T, usize) -> Result<Cell, DataError>,
+    mut convert: impl FnMut(&T::T, usize) -> Result<Cell, DataError>,
 ) -> Result<(), DataError> {
     let mut values = Vec::new();
     let mut levels = Vec::new();
@@ -167,7 +165,7 @@ fn read_values<T: DataType>(
         levels.clear();
         let (records, _, _) = column
             .read_records(BATCH, Some(&mut levels), None, &mut values)
-            .map_err(|error| broken(path, &error))?;
+            .map_err(|error| unreadable(path, &error))?;
         if records == 0 {
             return Ok(());
         }
@@ -182,13 +180,6 @@ fn read_values<T: DataType>(
             };
             cells.push(cell);
         }
-    }
-}
-
-fn broken(path: &Path, error: &ParquetError) -> DataError {
-    DataError::Parquet {
-        path: path.to_owned(),
-        message: first_line(&error.to_string()),
     }
 }
 
@@ -301,6 +292,45 @@ mod tests {
             read_bytes(&[], &["text"]),
             Err(DataError::Empty { .. })
         ));
+    }
+
+    #[test]
+    fn rows_out_of_proportion_to_the_file_are_refused() {
+        // Eight million values that are missing take a few bytes.
+        let levels = vec![0; 8_000_000];
+        let schema = Arc::new(parse_message_type("message rows { optional int64 n; }").unwrap());
+        let properties = Arc::new(WriterProperties::builder().build());
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        column
+            .typed::<Int64Type>()
+            .write_batch(&[], Some(&levels), None)
+            .unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        let bytes = writer.into_inner().unwrap();
+        assert!(bytes.len() < 100_000, "{}", bytes.len());
+        let message = read_bytes(&bytes, &["n"]).unwrap_err().to_string();
+        assert!(message.contains("out of proportion"), "{message}");
+    }
+
+    #[test]
+    fn the_text_of_each_row_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.parquet");
+        std::fs::write(&path, sample([&[b'a'; 2000], b"b", b"c"])).unwrap();
+        let read = |bytes| {
+            let file = std::fs::File::open(&path).unwrap();
+            let (reader, mut allowance) = parquet_checks::reader(&path, file).unwrap();
+            allowance.limit(bytes);
+            let mut cells = Vec::new();
+            read_column(&path, &reader, 0, &mut cells, &mut allowance).map(|()| cells.len())
+        };
+        // The column's bytes, and its values without their text, count as well.
+        assert_eq!(read(1 << 20).unwrap(), 3);
+        let message = read(3000).unwrap_err().to_string();
+        assert!(message.contains("out of proportion"), "{message}");
     }
 
     #[test]

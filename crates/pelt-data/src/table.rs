@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::DataError;
+use crate::error::{DataError, clipped};
 use crate::{delimited, json_lines, parquet_file};
 
 /// One value of a file.
@@ -22,13 +22,7 @@ impl Cell {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Missing => "no value".to_owned(),
-            Self::Text(text) => {
-                let mut shown: String = text.chars().take(40).collect();
-                if shown.len() < text.len() {
-                    shown.push_str("...");
-                }
-                format!("{shown:?}")
-            }
+            Self::Text(text) => format!("{:?}", clipped(text, 40)),
             Self::Integer(number) => number.to_string(),
             Self::Real(number) => number.to_string(),
             Self::Boolean(value) => value.to_string(),
@@ -88,18 +82,4 @@ impl Table {
             columns,
         })
     }
-}
-
-/// Opens a file for reading.
-pub(crate) fn open(path: &Path) -> Result<std::fs::File, DataError> {
-    let failed = |reason| DataError::Read {
-        path: path.to_owned(),
-        reason,
-    };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    // Opening a folder works on some systems and fails on the first read only.
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
-    }
-    Ok(file)
 }

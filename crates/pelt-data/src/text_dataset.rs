@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::data::dataset::{Dataset, DatasetError};
 use sha2::{Digest, Sha256};
 
 use crate::batches;
@@ -91,16 +90,6 @@ impl TextDataset {
     /// Number of rows that have a label.
     pub fn labelled_rows(&self) -> usize {
         self.rows.iter().filter(|row| row.label.is_some()).count()
-    }
-}
-
-impl Dataset<TextRow> for TextDataset {
-    fn get(&self, index: usize) -> Result<TextRow, DatasetError> {
-        Ok(self.rows[index].clone())
-    }
-
-    fn len(&self) -> usize {
-        self.rows.len()
     }
 }
 
@@ -381,13 +370,5 @@ mod tests {
             message.contains("10 rows") && message.contains("11"),
             "{message}"
         );
-    }
-
-    #[test]
-    fn it_is_a_dataset_of_burn() {
-        let data = dataset(vec![row("a", None, None), row("b", None, None)]);
-        assert_eq!(Dataset::len(&data), 2);
-        assert_eq!(Dataset::get(&data, 1).unwrap().text, "b");
-        assert_eq!(data.first_rows(1, 3).rows.len(), 1);
     }
 }

@@ -229,6 +229,23 @@ fn an_id_that_is_there_twice_names_both_places() {
 }
 
 #[test]
+fn many_questions_about_one_long_passage_are_refused() {
+    let context = "In 1907. ".repeat(12_000);
+    let questions = |count: usize| {
+        let qas: Vec<Value> = (0..count)
+            .map(|id| entry(&id.to_string(), "When?", &[]))
+            .collect();
+        read_official(&official(&context, &qas).to_string())
+    };
+    assert!(questions(100).is_ok());
+    let message = questions(2000).unwrap_err();
+    assert!(
+        message.starts_with("row ") && message.contains("out of proportion"),
+        "{message}"
+    );
+}
+
+#[test]
 fn files_that_are_something_else_are_refused() {
     for (content, expected) in [
         ("{\"data\": [", "EOF"),

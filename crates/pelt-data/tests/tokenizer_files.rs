@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use pelt_data::{TextRow, Tokenizer};
+use pelt_data::{TextRow, Tokenizer, Truncation};
 use serde_json::{Value, json};
 
 fn fixture(kind: &str, name: &str) -> String {
@@ -78,6 +78,79 @@ fn broken_files_are_named() {
             "{message}"
         );
     }
+}
+
+/// The tokenizer of the fixture with another value in one place.
+fn changed(place: &str, value: Value) -> Result<Tokenizer, String> {
+    let mut json: Value = serde_json::from_str(&fixture("wordpiece", "tokenizer.json")).unwrap();
+    *json.pointer_mut(place).unwrap() = value;
+    load(&[("tokenizer.json", &json.to_string())])
+}
+
+#[test]
+fn what_would_take_too_much_is_refused_before_it_is_built() {
+    let doubling = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+    let cases = [
+        (
+            "/normalizer",
+            json!({"type": "Sequence", "normalizers": vec![doubling; 40]}),
+            "64 times as long",
+        ),
+        (
+            "/normalizer",
+            json!({"type": "Precompiled", "precompiled_charsmap": "/////w=="}),
+            "longer than it is",
+        ),
+        (
+            "/model/max_input_chars_per_word",
+            json!(1_000_000_000),
+            "at most 1000",
+        ),
+        (
+            "/model/vocab",
+            json!({"[UNK]": 0, ("a".repeat(2000)): 0}),
+            "more than 1024 bytes",
+        ),
+    ];
+    for (place, value, expected) in cases {
+        let message = changed(place, value).unwrap_err();
+        assert!(
+            message.contains("tokenizer.json is not valid") && message.contains(expected),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn rules_that_contradict_themselves_are_an_error() {
+    // A table of characters whose only entry leads out of it.
+    let table = json!({"type": "Precompiled", "precompiled_charsmap": "BAAAAAAEAAA="});
+    let tokenizer = changed("/normalizer", table);
+    let ids = tokenizer.and_then(|tokenizer| {
+        let ids = tokenizer.encode_text_with_special_tokens("a");
+        ids.map_err(|error| error.to_string())
+    });
+    assert!(ids.unwrap_err().contains("contradicts itself"));
+}
+
+#[test]
+fn special_tokens_without_texts_have_empty_ones() {
+    let mut json: Value = serde_json::from_str(&fixture("wordpiece", "tokenizer.json")).unwrap();
+    json["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": "end", "type_id": 0}}
+        ],
+        "pair": [],
+        "special_tokens": {"end": {"id": "end", "ids": [2, 3], "tokens": ["one"]}}
+    });
+    let tokenizer = load(&[("tokenizer.json", &json.to_string())]).unwrap();
+    let window = tokenizer
+        .encode_pieces(1, "the", None, 16, Truncation::LongestFirst)
+        .unwrap();
+    let last = window.pieces.last().unwrap();
+    assert_eq!((last.id, last.token.as_str()), (3, ""));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use pelt_hooks::load_named;
 use pelt_tensors::{HostTensor, TensorFiles};
 
+use crate::quote::{shown, shown_shape};
 use crate::{Encoder, EncoderConfig, EncoderError, Head, HeadConfig};
 
 /// Names that a checkpoint may hold besides the encoder: buffers and task heads.
@@ -88,7 +89,11 @@ impl Checkpoint {
     /// # Errors
     /// If the file cannot be read.
     pub fn head(&self, config: HeadConfig, device: &Device) -> Result<Option<Head>, EncoderError> {
-        let head = Head::new(config, self.config.shape.hidden_size, device);
+        if !config.has_outputs() {
+            return Ok(None);
+        }
+        // The number of outputs may come from a file, so nothing is made of it before it is compared.
+        let head = Head::lazy(config, self.config.shape.hidden_size, device);
         let params = head.named_params();
         let fits = |param: &pelt_hooks::NamedParam| {
             let name = self.names.get(&param.name);
@@ -122,7 +127,10 @@ impl Checkpoint {
             match self.names.get(name).and_then(|n| self.files.shape(n)) {
                 None => problems.push(format!("{name} is missing")),
                 Some(found) if found != shape.as_slice() => {
-                    problems.push(format!("{name} should be {shape:?} but is {found:?}"));
+                    problems.push(format!(
+                        "{name} should be {shape:?} but is {}",
+                        shown_shape(found)
+                    ));
                 }
                 Some(_) => {}
             }
@@ -130,7 +138,7 @@ impl Checkpoint {
         for name in self.names.keys() {
             let other = OTHER_TENSORS.iter().any(|start| name.starts_with(start));
             if !other && !expected.contains_key(name) {
-                problems.push(format!("{name} is unexpected"));
+                problems.push(format!("{} is unexpected", shown(name)));
             }
         }
         if problems.is_empty() {
@@ -155,5 +163,32 @@ fn canonical(name: &str, prefix: &str) -> String {
         Some((path, "gamma")) if path.ends_with("LayerNorm") => format!("{path}.weight"),
         Some((path, "beta")) if path.ends_with("LayerNorm") => format!("{path}.bias"),
         _ => name.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pelt_tensors::write_safetensors;
+    use pelt_testkit::fixture;
+
+    #[test]
+    fn names_of_a_file_are_told_in_one_short_line() {
+        let from = fixture("models/bert/base");
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.json");
+        std::fs::copy(from.join("config.json"), config).unwrap();
+        let file = from.join("model.safetensors");
+        let mut tensors = TensorFiles::open(&file).unwrap().read_all().unwrap();
+        let one = HostTensor::new(vec![1], vec![0.0]).unwrap();
+        tensors.insert(format!("a\n{}", "x".repeat(100_000)), one);
+        let path = folder.path().join("model.safetensors");
+        write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap();
+        let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
+        assert!(message.len() < 2000, "{}", message.len());
+        assert!(!message.contains('\n'), "{message}");
+        for fragment in ["\"a\\nxxx", "... is unexpected"] {
+            assert!(message.contains(fragment), "{message}");
+        }
     }
 }

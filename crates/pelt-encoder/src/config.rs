@@ -1,12 +1,25 @@
 //! `config.json` of a Hugging Face model folder.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use pelt_hooks::EncoderShape;
 use serde::Deserialize;
 
 use crate::EncoderError;
+use crate::quote::one_line;
+
+/// The largest `config.json` that is read, in bytes; usual ones have a thousand.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// The most layers that are accepted. All tensors of so many layers are named before any is looked for in a file, so a larger
+/// number is taken for damage rather than for a model.
+const MOST_LAYERS: usize = 1024;
+
+/// The largest of the other sizes. They are compared with the tensors before anything is made of them.
+const LARGEST_SIZE: usize = 1 << 24;
 
 /// The model families that this crate implements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,15 +108,20 @@ impl EncoderConfig {
     /// [`EncoderError::Config`] naming the field.
     pub fn read(folder: &Path) -> Result<Self, EncoderError> {
         let path = folder.join("config.json");
-        let error = |message: String| EncoderError::Config {
-            path: path.clone(),
-            message,
-        };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| error(format!("cannot read the model's configuration: {e}")))?;
-        let raw = serde_json::from_str::<Raw>(&text)
-            .map_err(|e| error(format!("not a model configuration: {e}")))?;
-        Self::from_raw(raw).map_err(error)
+        let config = read_text(&path).and_then(|text| Self::from_text(&text));
+        config.map_err(|message| EncoderError::Config {
+            message: one_line(&message),
+            path,
+        })
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        // A list of the fields' values would do for the parser, and for nobody else who reads the file.
+        if !text.trim_start().starts_with('{') {
+            return Err("not a model configuration: expected a JSON object".into());
+        }
+        let raw = serde_json::from_str::<Raw>(text);
+        Self::from_raw(raw.map_err(|e| format!("not a model configuration: {e}"))?)
     }
 
     fn from_raw(raw: Raw) -> Result<Self, String> {
@@ -149,17 +167,17 @@ impl EncoderConfig {
             pooler: false,
         };
         let type_vocab_size = raw.type_vocab_size.unwrap_or(2);
-        for (field, value) in [
-            ("num_hidden_layers", shape.layers),
-            ("hidden_size", shape.hidden_size),
-            ("num_attention_heads", shape.heads),
-            ("intermediate_size", shape.intermediate_size),
-            ("vocab_size", shape.vocab_size),
-            ("max_position_embeddings", max_positions),
-            ("type_vocab_size", type_vocab_size),
+        for (field, value, most) in [
+            ("num_hidden_layers", shape.layers, MOST_LAYERS),
+            ("hidden_size", shape.hidden_size, LARGEST_SIZE),
+            ("num_attention_heads", shape.heads, LARGEST_SIZE),
+            ("intermediate_size", shape.intermediate_size, LARGEST_SIZE),
+            ("vocab_size", shape.vocab_size, LARGEST_SIZE),
+            ("max_position_embeddings", max_positions, LARGEST_SIZE),
+            ("type_vocab_size", type_vocab_size, LARGEST_SIZE),
         ] {
-            if value == 0 || value > 1 << 24 {
-                return Err(format!("{field} must be from 1 to 2^24, but is {value}"));
+            if value == 0 || value > most {
+                return Err(format!("{field} must be from 1 to {most}, but is {value}"));
             }
         }
         if !shape.hidden_size.is_multiple_of(shape.heads) {
@@ -202,6 +220,30 @@ impl EncoderConfig {
     }
 }
 
+/// The text of a configuration. Anything but a regular file is refused before it is opened: opening a pipe would wait.
+fn read_text(path: &Path) -> Result<String, String> {
+    let unreadable = |e: std::io::Error| format!("cannot read the model's configuration: {e}");
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        let found = match metadata.is_dir() {
+            true => "a folder",
+            false => "something that is not a regular file",
+        };
+        return Err(format!(
+            "cannot read the model's configuration: expected a file, found {found}"
+        ));
+    }
+    let mut text = String::new();
+    let mut limited = File::open(path).map_err(unreadable)?.take(LARGEST_FILE + 1);
+    limited.read_to_string(&mut text).map_err(unreadable)?;
+    match text.len() as u64 > LARGEST_FILE {
+        true => Err(format!(
+            "expected a model configuration of at most {LARGEST_FILE} bytes, found more"
+        )),
+        false => Ok(text),
+    }
+}
+
 fn architecture(
     model_type: Option<&str>,
     architectures: Option<&[String]>,
@@ -239,7 +281,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<EncoderConfig, String> {
-        EncoderConfig::from_raw(serde_json::from_str(text).unwrap())
+        EncoderConfig::from_text(text)
     }
 
     #[test]
@@ -269,6 +311,19 @@ mod tests {
                 "num_hidden_layers",
             ),
             (
+                r#"{"model_type": "bert", "num_hidden_layers": 16777216}"#,
+                "num_hidden_layers must be from 1 to 1024, but is 16777216",
+            ),
+            (
+                r#"{"model_type": "bert", "vocab_size": 16777217}"#,
+                "vocab_size",
+            ),
+            // The fields' values in their order.
+            (
+                r#"["bert", null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null]"#,
+                "expected a JSON object",
+            ),
+            (
                 r#"{"model_type": "bert", "position_embedding_type": "relative_key"}"#,
                 "position_embedding_type",
             ),
@@ -280,5 +335,30 @@ mod tests {
             let message = parse(text).unwrap_err();
             assert!(message.contains(word), "{message}");
         }
+    }
+
+    #[test]
+    fn what_is_no_configuration_is_refused_in_one_short_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let refusal = || EncoderConfig::read(folder.path()).unwrap_err().to_string();
+        assert!(refusal().contains("cannot read"), "{}", refusal());
+        let long = "x\\n".repeat(100_000);
+        std::fs::write(&path, format!("{{\"model_type\": \"{long}\"}}")).unwrap();
+        let message = refusal();
+        assert!(message.contains("model_type must be"), "{message}");
+        assert!(message.len() < 3000, "{}", message.len());
+        assert!(!message.contains('\n'), "{message}");
+        let mut large = File::create(&path).unwrap();
+        std::io::Write::write_all(&mut large, b"{").unwrap();
+        large.set_len(LARGEST_FILE + 1).unwrap();
+        assert!(
+            refusal().contains("at most 16777216 bytes"),
+            "{}",
+            refusal()
+        );
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(refusal().contains("found a folder"), "{}", refusal());
     }
 }

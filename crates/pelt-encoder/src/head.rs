@@ -4,14 +4,20 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use pelt_hooks::{ADAPTER, Hidden, NamedParam, Pass, constant, draw, load_named, normal};
+use pelt_hooks::{
+    ADAPTER, EncoderShape, Hidden, NamedParam, Pass, constant, draw, load_named, normal,
+};
 use pelt_ops::{Linear, dropout, full};
 use pelt_tensors::HostTensor;
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::linear_params;
 use crate::masked_lm::MaskedLm;
+use crate::quote::{shown, shown_shape};
 use crate::{Encoder, PromptLabels};
+
+/// At most this many tensors are listed where none belongs to a head.
+const LISTED: usize = 20;
 
 /// The classification, regression and span heads of the public libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +85,38 @@ pub struct HeadConfig {
     pub dropout: f64,
 }
 
+impl HeadConfig {
+    /// Checks settings that come from a file.
+    ///
+    /// # Errors
+    /// The first one that cannot work, as part of a sentence.
+    pub fn validate(&self) -> Result<(), String> {
+        if !self.has_outputs() {
+            let found = self.labels;
+            let expected = match self.kind.is_span() {
+                true => "2 in a head that gives spans",
+                false => "at least 1",
+            };
+            return Err(format!("labels must be {expected}, but is {found}"));
+        }
+        match (0.0..1.0).contains(&self.dropout) {
+            true => Ok(()),
+            false => Err(format!(
+                "dropout must be at least 0 and below 1, but is {}",
+                self.dropout
+            )),
+        }
+    }
+
+    /// Whether a head of this kind can have so many outputs.
+    pub(crate) fn has_outputs(&self) -> bool {
+        match self.kind.is_span() {
+            true => self.labels == 2,
+            false => self.labels > 0,
+        }
+    }
+}
+
 /// A task head; always trained at full precision together with the adapter.
 #[derive(Module, Debug)]
 pub struct Head {
@@ -95,12 +133,21 @@ pub struct Head {
 impl Head {
     /// A new head for rows of width `width`: weights N(0, 0.02²), biases zero.
     pub fn new(config: HeadConfig, width: usize, device: &Device) -> Self {
+        let head = Self::lazy(config, width, device);
+        draw(&head);
+        head
+    }
+
+    /// The same, except that values are drawn when they are first asked for: a head that is about to be filled from a file.
+    /// Its parameters have their shapes, so a size that the file chose can be compared with the file's tensors before
+    /// any memory is taken for it.
+    pub fn lazy(config: HeadConfig, width: usize, device: &Device) -> Self {
         let linear = |outputs| Linear {
             weight: normal([width, outputs], 0.02, device),
             bias: constant([outputs], 0.0, device),
         };
         let masked_lm = config.kind.is_masked_lm();
-        let head = Self {
+        Self {
             dense: match config.kind {
                 HeadKind::Roberta | HeadKind::Flexible => Some(linear(width)),
                 _ => None,
@@ -108,9 +155,7 @@ impl Head {
             output: (!masked_lm).then(|| linear(config.labels)),
             masked_lm: masked_lm.then(|| MaskedLm::new(width, config.labels, device)),
             config,
-        };
-        draw(&head);
-        head
+        }
     }
 
     /// The head whose tensors these are, under the names of [`named_params`](Self::named_params) with `name` in the place
@@ -146,9 +191,14 @@ impl Head {
             (!kind.is_span() || labels == 2).then_some((kind, labels))
         });
         let Some((kind, labels)) = found else {
-            let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+            let names = tensors.keys().take(LISTED);
+            let names: Vec<String> = names.map(|name| shown(name)).collect();
+            let more = match tensors.len().saturating_sub(LISTED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             return Err(format!(
-                "no head that is supported; the tensors are {}",
+                "no head that is supported; the tensors are {}{more}",
                 names.join(", ")
             ));
         };
@@ -157,17 +207,20 @@ impl Head {
             labels,
             dropout: 0.0,
         };
-        let head = Self::new(config, width, device);
+        config.validate()?;
+        let head = Self::lazy(config, width, device);
         let params = head.named_params();
         load_named(head, &params, device, |param| {
             let key = param.name.replace(ADAPTER, name);
             match tensors.get(&key) {
                 Some(tensor) if tensor.shape == param.shape => Ok(tensor.values.clone()),
                 Some(tensor) => Err(format!(
-                    "{key} should be {:?} but is {:?}",
-                    param.shape, tensor.shape
+                    "{} should be {:?} but is {}",
+                    shown(&key),
+                    param.shape,
+                    shown_shape(&tensor.shape)
                 )),
-                None => Err(format!("{key} is missing")),
+                None => Err(format!("{} is missing", shown(&key))),
             }
         })
     }
@@ -175,6 +228,42 @@ impl Head {
     /// What this head was built from.
     pub fn config(&self) -> HeadConfig {
         self.config
+    }
+
+    /// Checks that an encoder of these sizes gives what this head reads.
+    ///
+    /// # Errors
+    /// What the head was made for and what the encoder has, as a sentence.
+    pub fn check_fits(&self, shape: &EncoderShape) -> Result<(), String> {
+        let width = match (&self.output, &self.masked_lm) {
+            (Some(output), _) => output.inputs(),
+            (None, Some(head)) => head.width(),
+            (None, None) => return Ok(()),
+        };
+        if width != shape.hidden_size {
+            return Err(format!(
+                "the head was made for a model with hidden size {width}, but this one has {}",
+                shape.hidden_size
+            ));
+        }
+        let tokens = self.config.labels;
+        match self.masked_lm.is_some() && tokens != shape.vocab_size {
+            true => Err(format!(
+                "the head was made for a model with {tokens} tokens, but this one has {}",
+                shape.vocab_size
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// The same head with another meaning of positions where there is a prompt; of no effect where it gives no spans.
+    pub fn with_prompt_labels(mut self, labels: PromptLabels) -> Self {
+        if let HeadKind::Span { prompt_labels } | HeadKind::FlexibleSpan { prompt_labels } =
+            &mut self.config.kind
+        {
+            *prompt_labels = labels;
+        }
+        self
     }
 
     /// The same head with another dropout probability.
@@ -245,5 +334,111 @@ impl Head {
             linear_params(&output, layer, &mut out);
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Checkpoint;
+
+    /// More outputs than any machine has memory for.
+    const HUGE: usize = 1_000_000_000_000;
+
+    fn refusal(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> String {
+        // Shapes without elements: a file can have any number of those.
+        let empty = |(name, shape)| (name, HostTensor::new(shape, vec![]).unwrap());
+        let tensors: BTreeMap<String, HostTensor> = tensors.into_iter().map(empty).collect();
+        Head::from_tensors(&tensors, "a", 32, &Device::flex()).unwrap_err()
+    }
+
+    #[test]
+    fn the_size_of_a_head_is_compared_before_any_memory_is_taken() {
+        for (name, expected) in [
+            (
+                "classifier.weight",
+                "classifier.weight should be [1000000000000, 32] but is [1000000000000, 0]",
+            ),
+            ("heads.a.4.weight", "heads.a.1.weight is missing"),
+            (
+                "cls.predictions.bias",
+                "cls.predictions.transform.dense.weight is missing",
+            ),
+        ] {
+            assert_eq!(refusal([(name.into(), vec![HUGE, 0])]), expected);
+        }
+        let folder = pelt_testkit::fixture("models/bert/cls");
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        let config = HeadConfig {
+            kind: HeadKind::BertPooled,
+            labels: HUGE,
+            dropout: 0.0,
+        };
+        let head = checkpoint.head(config, &Device::flex()).unwrap();
+        assert!(head.is_none());
+        let lazy = Head::lazy(config, 32, &Device::flex());
+        assert_eq!(lazy.named_params()[0].shape, [HUGE, 32]);
+    }
+
+    #[test]
+    fn heads_that_cannot_work_are_refused() {
+        assert_eq!(
+            refusal([("classifier.weight".into(), vec![0, 32])]),
+            "labels must be at least 1, but is 0"
+        );
+        let config = |kind, labels, dropout| {
+            let config = HeadConfig {
+                kind,
+                labels,
+                dropout,
+            };
+            config.validate()
+        };
+        let span = HeadKind::Span {
+            prompt_labels: PromptLabels::default(),
+        };
+        assert_eq!(config(span, 2, 0.1), Ok(()));
+        assert_eq!(config(HeadKind::Flexible, 1, 0.0), Ok(()));
+        assert!(
+            config(span, 3, 0.1)
+                .unwrap_err()
+                .contains("labels must be 2")
+        );
+        for dropout in [1.0, -0.1, f64::NAN] {
+            let message = config(HeadKind::Flexible, 2, dropout).unwrap_err();
+            assert!(message.starts_with("dropout must be"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_head_of_another_model_says_so() {
+        let device = Device::flex();
+        let folder = pelt_testkit::fixture("models/bert/mlm");
+        let shape = Checkpoint::open(&folder).unwrap().config().shape;
+        let refusal = |kind, labels, width| {
+            let config = HeadConfig {
+                kind,
+                labels,
+                dropout: 0.0,
+            };
+            Head::lazy(config, width, &device).check_fits(&shape)
+        };
+        let tokens = HeadKind::BertMaskedLm;
+        assert_eq!(refusal(HeadKind::Flexible, 3, shape.hidden_size), Ok(()));
+        assert_eq!(refusal(tokens, shape.vocab_size, shape.hidden_size), Ok(()));
+        for kind in [HeadKind::BertPooled, tokens] {
+            let message = refusal(kind, shape.vocab_size, 16).unwrap_err();
+            assert!(message.contains("hidden size 16"), "{message}");
+        }
+        let message = refusal(tokens, 119, shape.hidden_size).unwrap_err();
+        assert!(message.contains("119 tokens"), "{message}");
+    }
+
+    #[test]
+    fn foreign_tensors_are_listed_in_one_short_line() {
+        let names = (0..100).map(|number| format!("{number}\n{}", "x".repeat(10_000)));
+        let message = refusal(names.map(|name| (name, vec![0])));
+        assert!(message.ends_with(" and 80 more"), "{message}");
+        assert!(!message.contains('\n') && message.len() < 10_000);
     }
 }

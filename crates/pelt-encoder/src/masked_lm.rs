@@ -36,6 +36,11 @@ impl MaskedLm {
         }
     }
 
+    /// `d`.
+    pub fn width(&self) -> usize {
+        self.dense.inputs()
+    }
+
     /// `[rows, d]` to `[rows, vocabulary]`.
     pub fn forward(&self, rows: Tensor<2>, encoder: &Encoder, kind: HeadKind) -> Tensor<2> {
         let config = encoder.config();

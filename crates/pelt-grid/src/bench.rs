@@ -66,14 +66,16 @@ pub fn write_plan(plan: &Plan, results: &Path) -> Result<(), GridError> {
 }
 
 /// Runs all cells of a plan that have no record yet: first every learning rate with the first seed, then the best ones with the
-/// others. A cell that fails does not stop the rest. After `deadline` no cell is begun.
+/// others. A cell that fails does not stop the rest. After `deadline` no cell is begun. `encoder` is what [`Setup::fetch_model`]
+/// gave.
 ///
 /// # Errors
-/// If a record cannot be read, or was made with other settings.
+/// If a record cannot be read, or was made with other settings or another encoder.
 pub fn run_all(
     plan: &Plan,
     results: &Path,
     setup: &Setup,
+    encoder: &str,
     deadline: Option<Instant>,
     say: &(dyn Fn(String) + Sync),
 ) -> Result<Outcome, GridError> {
@@ -81,6 +83,7 @@ pub fn run_all(
         plan,
         results,
         setup,
+        encoder,
         deadline,
         say,
         state: Mutex::default(),
@@ -108,6 +111,7 @@ struct Bench<'a> {
     plan: &'a Plan,
     results: &'a Path,
     setup: &'a Setup,
+    encoder: &'a str,
     deadline: Option<Instant>,
     say: &'a (dyn Fn(String) + Sync),
     state: Mutex<State>,
@@ -129,7 +133,7 @@ impl Bench<'_> {
 
     fn run_phase(&self, cells: Vec<Cell>) -> Result<(), GridError> {
         for cell in cells {
-            match finished(&cell, self.plan, self.results)? {
+            match finished(&cell, self.plan, self.results, self.encoder)? {
                 Some(record) => self.state().records.push(record),
                 None => self.state().queue.push_back(cell),
             }

@@ -51,7 +51,7 @@ struct Places {
     /// Folder of the pretrained encoder (Hugging Face layout), or its name on the Hub [default: the plan's].
     #[arg(long, value_name = "DIR|OWNER/NAME")]
     model: Option<PathBuf>,
-    /// Folder of data sets in the Hub's Parquet layout [default: the plan's; without one they come from the Hub].
+    /// Folder of data sets [default: the plan's; without one GLUE and SQuAD come from the Hub].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Device to compute on: one of `pelt devices`.
@@ -172,22 +172,23 @@ fn run(arguments: &RunArguments) -> Result<()> {
     };
     plan.narrow(&arguments.tasks, &arguments.methods, arguments.seeds)?;
     ensure!(arguments.jobs > 0, "--jobs must be at least 1, but is 0");
+    check_launcher(arguments)?;
     let results = match &arguments.out {
         Some(folder) => std::path::absolute(folder)?,
         None => std::path::absolute(Path::new("results").join(&plan.name))?,
     };
     let setup = arguments.places.setup(&plan, arguments.jobs)?;
     // The machine that hands jobs to Slurm may have no GPU.
-    if arguments.launcher != Launcher::Slurm {
-        setup.try_device()?;
-        // Cells would fetch it side by side.
-        setup.fetch_model()?;
-    }
-    let lock = Lock::take(&results)?;
-    write_plan(&plan, &results)?;
     if arguments.launcher == Launcher::Slurm {
+        let lock = Lock::take(&results)?;
+        write_plan(&plan, &results)?;
         return run_on_slurm(arguments, &plan, &results, &setup, lock);
     }
+    setup.try_device()?;
+    // Cells would fetch it side by side.
+    let encoder = setup.fetch_model()?;
+    let _lock = Lock::take(&results)?;
+    write_plan(&plan, &results)?;
     let deadline = match arguments.hours {
         Some(hours) => {
             let seconds = Duration::try_from_secs_f64(hours * 3600.0);
@@ -198,11 +199,29 @@ fn run(arguments: &RunArguments) -> Result<()> {
     };
     let cells = trials(&plan).len() + finals(&plan).len();
     println!("{}: {cells} cells in {}", plan.name, results.display());
-    let outcome = run_all(&plan, &results, &setup, deadline, &|line| {
+    let outcome = run_all(&plan, &results, &setup, &encoder, deadline, &|line| {
         println!("{line}")
     })?;
     write_report(&plan, &results)?;
     finish(&outcome)
+}
+
+/// Checks that every option is one of the launcher's.
+fn check_launcher(arguments: &RunArguments) -> Result<()> {
+    let slurm = arguments.launcher == Launcher::Slurm;
+    let given = [
+        ("--gres", arguments.gres.is_some()),
+        ("--slurm-option", !arguments.slurm_option.is_empty()),
+        ("--wait", arguments.wait),
+    ];
+    for (option, given) in given {
+        ensure!(!given || slurm, "{option} is for --launcher slurm");
+    }
+    ensure!(
+        arguments.hours.is_none() || !slurm,
+        "--hours is for --launcher local; a limit of Slurm's jobs is --slurm-option=--time=..."
+    );
+    Ok(())
 }
 
 fn write_report(plan: &Plan, results: &Path) -> Result<()> {
@@ -291,7 +310,8 @@ fn cell(arguments: &CellArguments) -> Result<()> {
             cell.context("every trial failed, so that there is no learning rate")?
         }
     };
-    if pelt_grid::finished(&cell, &plan, &results)?.is_some() {
+    let encoder = setup.fetch_model()?;
+    if pelt_grid::finished(&cell, &plan, &results, &encoder)?.is_some() {
         println!("{}: finished before", cell.id());
         return Ok(());
     }

@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use pelt_tensors::write_atomically;
 
 use crate::lock::open_lock;
 use crate::process::Pelt;
@@ -43,28 +46,62 @@ pub fn entries<'a>(
     })
 }
 
-/// The record of a cell that has one, which must have been made with what the plan says now.
+/// The record of a cell that has one, which must have been made with what the plan says now and the encoder of this SHA-256.
 ///
 /// # Errors
-/// If it was made with other settings, or cannot be read.
-pub fn finished(cell: &Cell, plan: &Plan, results: &Path) -> Result<Option<Record>, GridError> {
+/// If it was made with other settings or another encoder, or cannot be read.
+pub fn finished(
+    cell: &Cell,
+    plan: &Plan,
+    results: &Path,
+    encoder: &str,
+) -> Result<Option<Record>, GridError> {
     let folder = cell.folder(results);
     let Some(record) = Record::read(&folder)? else {
         return Ok(None);
     };
     let (task, method) = entries(plan, cell)?;
-    let wanted = cell.train_arguments(task, method, plan);
-    if record.arguments == wanted {
-        return Ok(Some(record));
+    check_arguments(
+        &folder,
+        &record.arguments,
+        &cell.train_arguments(task, method, plan),
+    )?;
+    if record.model != encoder {
+        return Err(GridError::OtherSettings {
+            path: folder,
+            difference: format!(
+                "an encoder with the SHA-256 {} then, {encoder} now",
+                record.model
+            ),
+        });
+    }
+    Ok(Some(record))
+}
+
+/// Checks that a cell was run with what the plan says now.
+fn check_arguments(folder: &Path, then: &[String], now: &[String]) -> Result<(), GridError> {
+    if then == now {
+        return Ok(());
     }
     Err(GridError::OtherSettings {
-        path: folder,
-        difference: format!(
-            "`{}` then, `{}` now",
-            record.arguments.join(" "),
-            wanted.join(" ")
-        ),
+        path: folder.to_path_buf(),
+        difference: format!("`{}` then, `{}` now", then.join(" "), now.join(" ")),
     })
+}
+
+/// Keeps what a cell's run is trained with beside it, and checks that a run which was begun before was trained with that.
+fn keep_arguments(folder: &Path, wanted: &[String]) -> Result<(), GridError> {
+    let path = folder.join("arguments.json");
+    let begun = ["run.json", "started.json"].map(|file| folder.join("run").join(file).exists());
+    if begun.contains(&true) && path.exists() {
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| GridError::io(&path, "be read", error))?;
+        let then: Vec<String> =
+            serde_json::from_str(&text).map_err(|error| GridError::file(&path, error))?;
+        return check_arguments(folder, &then, wanted);
+    }
+    let text = serde_json::to_string(wanted).map_err(|error| GridError::file(&path, error))?;
+    write_atomically(&path, text.as_bytes()).map_err(|error| GridError::file(&path, error))
 }
 
 /// Runs a cell, from the last checkpoint where it was begun before, and writes its record.
@@ -85,6 +122,7 @@ pub fn run_cell(
     let run = folder.join("run");
     let log = folder.join("log.txt");
     let wanted = cell.train_arguments(task, method, plan);
+    keep_arguments(&folder, &wanted)?;
     let mut gpu_memory = None;
     if !run.join("run.json").exists() {
         let mut train = setup.command("train", &wanted);
@@ -166,17 +204,27 @@ impl Setup {
         if let Some(data) = &self.data {
             command.extend(["--data".into(), data.display().to_string()]);
         }
-        self.once(&command)
+        self.once(&command).map(drop)
     }
 
-    /// Sees to it that the pretrained encoder is there: in its folder, or in the Hub's cache.
+    /// Sees to it that the pretrained encoder is there, in its folder or in the Hub's cache, and gives the SHA-256 of its weights.
     ///
     /// # Errors
     /// If it is not, and cannot be fetched.
-    pub fn fetch_model(&self) -> Result<(), GridError> {
+    pub fn fetch_model(&self) -> Result<String, GridError> {
         let model = self.model.display().to_string();
-        let command = ["inspect", "--method", "bitfit", "--model", &model];
-        self.once(&command.map(String::from))
+        let command = ["inspect", "--json", "--method", "bitfit", "--model", &model];
+        let text = self.once(&command.map(String::from))?;
+        let found: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+        let fingerprint = found
+            .as_ref()
+            .and_then(|found| found["fingerprint"].as_str());
+        fingerprint
+            .map(String::from)
+            .ok_or_else(|| GridError::Pelt {
+                command: "inspect".into(),
+                message: "it does not tell the fingerprint of the encoder".into(),
+            })
     }
 
     /// Sees to it that `pelt` can use the device, whose name gets into every record.
@@ -189,19 +237,24 @@ impl Setup {
             "--device".into(),
             self.device.clone(),
         ])
+        .map(drop)
     }
 
-    /// Runs a command of which nothing is kept.
-    fn once(&self, command: &[String]) -> Result<(), GridError> {
+    /// Runs a command, and gives what it printed.
+    fn once(&self, command: &[String]) -> Result<String, GridError> {
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
         let folder = std::env::temp_dir();
-        let name = format!("pelt-grid-once-{}", std::process::id());
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pelt-grid-once-{}-{call}", std::process::id());
         let [output, log] = ["out", "log"].map(|end| folder.join(format!("{name}.{end}")));
         let outcome = self.pelt.run(command, &output, &log, Stdio::null(), None);
+        let printed = std::fs::read_to_string(&output);
         for path in [output, log] {
             // They are in the system's folder for what is of no use later.
             let _ = std::fs::remove_file(path);
         }
-        outcome
+        outcome?;
+        printed.map_err(|error| GridError::io(Path::new("standard output"), "be read", error))
     }
 
     /// A subcommand with what every cell needs, and then these arguments.
@@ -266,6 +319,23 @@ fn remove_weights(run: &Path) -> Result<(), GridError> {
 mod tests {
     use super::*;
     use std::time::Instant;
+
+    #[test]
+    fn a_run_that_was_begun_with_other_settings_is_not_taken_for_this_cell() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let [then, now] = ["3", "10"].map(|epochs| vec!["--epochs".to_string(), epochs.into()]);
+        keep_arguments(folder, &then).unwrap();
+        // Nothing was trained yet.
+        keep_arguments(folder, &now).unwrap();
+        keep_arguments(folder, &then).unwrap();
+        std::fs::create_dir(folder.join("run")).unwrap();
+        std::fs::write(folder.join("run/run.json"), "{}").unwrap();
+        keep_arguments(folder, &then).unwrap();
+        let message = keep_arguments(folder, &now).unwrap_err().to_string();
+        assert!(message.contains("--epochs 3"), "{message}");
+        assert!(message.contains("--epochs 10"), "{message}");
+    }
 
     #[test]
     fn a_process_that_was_left_behind_is_waited_for() {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::suggestion;
+use crate::format::read_bytes;
 use crate::registry::PromptRows;
 use crate::{Adapter, AnyMethod, MethodError, PartConfig, StackConfig, presets};
 
@@ -49,7 +50,7 @@ impl AdapterConfig {
     /// # Errors
     /// If the file cannot be read, or does not describe a method.
     pub fn read(path: &Path) -> Result<Self, MethodError> {
-        let text = std::fs::read_to_string(path)
+        let text = String::from_utf8(read_bytes(path)?)
             .map_err(|e| MethodError::file(path, format!("cannot be read: {e}")))?;
         let json = path
             .extension()

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use pelt_hooks::ConfigError;
 use pelt_tensors::TensorError;
 
+use crate::quote::one_line;
+
 /// Why a method could not be configured, loaded or saved.
 #[derive(Debug, thiserror::Error)]
 pub enum MethodError {
@@ -46,10 +48,11 @@ pub enum MethodError {
 }
 
 impl MethodError {
+    /// The message may repeat what is in the file.
     pub(crate) fn file(path: &Path, message: impl Into<String>) -> Self {
         Self::File {
             path: path.to_path_buf(),
-            message: message.into(),
+            message: one_line(&message.into()),
         }
     }
 }

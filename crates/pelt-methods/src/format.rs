@@ -8,6 +8,7 @@ use pelt_hooks::EncoderShape;
 use serde_json::Value;
 
 use crate::adapterhub::FUSION_CONFIG_FILE;
+use crate::quote::shown;
 use crate::{Adapter, AdapterConfig, LoadedHead, MethodError, adapterhub, peft};
 
 /// The file that describes an adapter.
@@ -15,6 +16,9 @@ pub(crate) const CONFIG_FILE: &str = "adapter_config.json";
 
 /// The largest configuration that is read, in bytes; usual ones have a few thousand.
 const LARGEST_CONFIG: u64 = 16 * 1024 * 1024;
+
+/// The longest name of an adapter or a head, in bytes: it is repeated in the name of every parameter.
+const LONGEST_NAME: usize = 256;
 
 /// A frozen tensor of the base model by name, without the model's prefix.
 pub type BaseTensors<'a> = &'a dyn Fn(&str) -> Option<Vec<f32>>;
@@ -76,8 +80,25 @@ pub fn description(folder: &Path) -> Result<Value, MethodError> {
     read_json(&folder.join(CONFIG_FILE))
 }
 
-/// Reads a JSON file of moderate size.
+/// Reads a JSON file of moderate size. Anything but a regular file is refused before it is opened: opening a pipe would
+/// wait.
 pub(crate) fn read_json(path: &Path) -> Result<Value, MethodError> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|e| MethodError::file(path, format!("cannot be read: {e}")))?;
+    if !metadata.is_file() {
+        let found = match metadata.is_dir() {
+            true => "a folder",
+            false => "something that is not a regular file",
+        };
+        let message = format!("cannot be read: expected a file, found {found}");
+        return Err(MethodError::file(path, message));
+    }
+    serde_json::from_slice(&read_bytes(path)?)
+        .map_err(|e| MethodError::file(path, format!("not a JSON file: {e}")))
+}
+
+/// Reads a file of moderate size.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, MethodError> {
     let unreadable = |e: std::io::Error| MethodError::file(path, format!("cannot be read: {e}"));
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -87,8 +108,24 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, MethodError> {
         let message = format!("expected a configuration of at most {LARGEST_CONFIG} bytes");
         return Err(MethodError::file(path, message));
     }
-    serde_json::from_slice(&bytes)
-        .map_err(|e| MethodError::file(path, format!("not a JSON file: {e}")))
+    Ok(bytes)
+}
+
+/// Checks the name that `path` gives to an adapter or a head.
+///
+/// # Errors
+/// If it is too long, or has control characters.
+pub(crate) fn check_name(path: &Path, name: &str) -> Result<(), MethodError> {
+    match name.len() <= LONGEST_NAME && !name.contains(char::is_control) {
+        true => Ok(()),
+        false => {
+            let message = format!(
+                "a name must have at most {LONGEST_NAME} bytes and no control characters, but here is {}",
+                shown(name)
+            );
+            Err(MethodError::file(path, message))
+        }
+    }
 }
 
 /// What an adapter is loaded for.
@@ -130,12 +167,14 @@ impl Target<'_> {
         }
     }
 
-    /// The parameters of a configuration, about to be overwritten.
-    pub fn init(&self, config: &AdapterConfig) -> Result<Adapter, MethodError> {
+    /// The parameters of a configuration, about to be filled. They have their shapes and no values: the configuration may ask
+    /// for any size, so no memory is taken for them before the tensors have been looked at.
+    pub fn build(&self, config: &AdapterConfig) -> Result<Adapter, MethodError> {
         // What a prompt once started from does not matter any more.
+        let config = config.without_words();
         config
-            .without_words()
-            .init(self.shape, self.device, &|_| None)
+            .validate(self.shape)
+            .and_then(|()| config.build(self.shape, self.device, &|_| None))
             .map_err(|error| self.error(error.to_string()))
     }
 }

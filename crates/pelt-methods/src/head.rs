@@ -7,7 +7,7 @@ use pelt_tensors::{HostTensor, TensorFiles};
 use serde_json::{Map, Value, json};
 
 use crate::adapterhub::write_both;
-use crate::format::read_json;
+use crate::format::{check_name, read_json};
 use crate::{MethodError, ModelInfo};
 
 /// The tensors of a task head from a file.
@@ -31,6 +31,8 @@ pub fn load_head(folder: &Path) -> Result<Option<LoadedHead>, MethodError> {
         return Ok(None);
     }
     let config = read_json(&path)?;
+    let name = config.get("name").and_then(Value::as_str);
+    check_name(&path, name.unwrap_or_default())?;
     let files = TensorFiles::open_folder(folder, &["model_head"])?;
     // A flexible head keeps its settings in an object of its own.
     let settings = match config.get("config") {
@@ -49,10 +51,7 @@ pub fn load_head(folder: &Path) -> Result<Option<LoadedHead>, MethodError> {
     Ok(Some(LoadedHead {
         tensors: files.read_all()?,
         labels,
-        name: config
-            .get("name")
-            .and_then(Value::as_str)
-            .map(str::to_string),
+        name: name.map(str::to_string),
     }))
 }
 

@@ -1,4 +1,4 @@
-//! The table of methods. A new method is one line in it.
+//! The table of methods. A new method is one line in it; where others are needed the compiler asks for them.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};

@@ -11,6 +11,9 @@ use crate::{Adapter, AdapterConfig, AnyMethod, MethodError, PartConfig};
 
 const METHOD: &str = "stack";
 
+/// The most levels that a stack can have. A level takes a few bytes of a configuration and much memory.
+const MOST_LEVELS: usize = 64;
+
 /// Adapters on top of one another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +24,7 @@ pub struct StackConfig {
     /// How parallel adapters of one sub-layer follow one another. Default `sum`.
     #[serde(default)]
     pub parallel: StackedParallel,
-    /// The adapters, the lowest first.
+    /// The adapters, the lowest first; at most 64.
     pub levels: Vec<AdapterConfig>,
 }
 
@@ -36,12 +39,18 @@ impl StackConfig {
     /// Checks the levels against an encoder.
     ///
     /// # Errors
-    /// Without levels, with a stack among them, with LoRAs that cannot read one another, and the first error of a level.
+    /// Without levels or with too many, with a stack among them, with LoRAs that cannot read one another, and the first error
+    /// of a level.
     pub fn validate(&self, shape: &EncoderShape) -> Result<(), ConfigError> {
         let error =
             |field, expected: &str, found| Err(ConfigError::new(METHOD, field, expected, found));
         if self.levels.is_empty() {
             return error("levels", "at least one adapter", "empty");
+        }
+        if self.levels.len() > MOST_LEVELS {
+            let expected = format!("at most {MOST_LEVELS} adapters");
+            let found = self.levels.len();
+            return Err(ConfigError::new(METHOD, "levels", expected, found));
         }
         let parts = || self.levels.iter().flat_map(|level| &level.parts);
         if parts().any(|part| matches!(part, PartConfig::Stack(_))) {
@@ -231,6 +240,11 @@ mod tests {
     #[test]
     fn stacks_that_cannot_work_are_refused() {
         assert!(refusal(of(vec![])).contains("levels must be at least one adapter"));
+        of(vec![level("seq_bn"); 64]).validate(&SHAPE).unwrap();
+        assert!(
+            refusal(of(vec![level("seq_bn"); 65]))
+                .contains("levels must be at most 64 adapters, but is 65")
+        );
         let nested = of(vec![of(vec![level("lora")])]);
         assert!(refusal(nested).contains("adapters that are no stacks"));
         let mut beside = of(vec![level("lora")]);

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use burn::module::ParamId;
 use burn::tensor::Device;
 use pelt_hooks::{Method, NamedParam, load_named};
 use pelt_tensors::TensorFiles;
 
 use crate::MethodError;
 use crate::format::Target;
+use crate::quote::{shown, shown_shape};
 
 /// At most this many mismatches are listed.
 const LISTED: usize = 20;
@@ -60,8 +62,10 @@ pub fn fill<M: Method>(
                 let shape = files.shape(&name).unwrap_or_default();
                 if shape != stored.shape {
                     problems.push(format!(
-                        "{name} should be {:?} but is {shape:?}",
-                        stored.shape
+                        "{} should be {:?} but is {}",
+                        shown(&name),
+                        stored.shape,
+                        shown_shape(shape)
                     ));
                 }
                 names.insert(param.name.clone(), name);
@@ -70,12 +74,13 @@ pub fn fill<M: Method>(
         }
     }
     // A parameter that has several names in a file needs to be there under one of them only.
-    missing.retain(|(id, _)| found.iter().all(|param| param.id != *id));
+    let filled: HashSet<ParamId> = found.iter().map(|param| param.id).collect();
+    missing.retain(|(id, _)| !filled.contains(id));
     let missing = missing.into_iter().filter_map(|(_, name)| name);
-    problems.extend(missing.map(|name| format!("{name} is missing")));
+    problems.extend(missing.map(|name| format!("{} is missing", shown(&name))));
     for name in files.names() {
         if !used.contains(name) && !(reading.known)(name) {
-            problems.push(format!("{name} is unexpected"));
+            problems.push(format!("{} is unexpected", shown(name)));
         }
     }
     if !problems.is_empty() {

@@ -123,12 +123,17 @@ impl ShardIndex {
     }
 }
 
-/// Whether joining the name to a folder gives a file of that folder, on any system.
+/// The longest name that file systems allow, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// Whether joining the name to a folder gives a file of that folder, on any system, with a path that can be shown.
 fn is_plain_file_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
     matches!(components.next(), Some(Component::Normal(only)) if only == name)
         && components.next().is_none()
-        && !name.contains(['/', '\\', ':', '\0'])
+        && !name.contains(['/', '\\', ':'])
+        && name.len() <= LONGEST_NAME
+        && !name.contains(char::is_control)
 }
 
 #[cfg(test)]
@@ -149,6 +154,8 @@ mod tests {
             "a\\b",
             "C:model.bin",
             "a\0b",
+            "a\nb",
+            &"a".repeat(256),
         ] {
             assert!(!is_plain_file_name(name), "{name:?}");
         }

@@ -28,9 +28,8 @@
 //! # Untrusted files
 //!
 //! No size, offset or name in a file is believed before it is checked against the length of the file. A PyTorch
-//! checkpoint is never executed: only the handful of calls that describe tensors are interpreted. One bound is weaker
-//! than the others: the description part of a checkpoint in PyTorch's format from before version 1.6 is parsed straight
-//! from the file, so the memory it takes is proportional to the file's length.
+//! checkpoint is never executed: only the handful of calls that describe tensors are interpreted, and what the pickle
+//! that describes them would copy is found out before any of it is built.
 
 mod atomic;
 mod element;
@@ -39,6 +38,7 @@ mod files;
 mod folder;
 mod header;
 mod host;
+mod pickle_weight;
 mod pytorch;
 mod shard;
 mod write;

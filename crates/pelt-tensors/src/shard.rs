@@ -12,7 +12,7 @@ use crate::TensorError;
 use crate::element::ElementType;
 use crate::error::quoted;
 use crate::header::read_header;
-use crate::pytorch::{LEGACY_START, ZIP_START, open_pytorch, read_pytorch};
+use crate::pytorch::{LEGACY_START, START_LENGTH, ZIP_START, open_pytorch, read_pytorch};
 
 /// How much of a file is in memory at a time, in bytes: a multiple of every element's size.
 const PIECE: usize = 1 << 20;
@@ -59,7 +59,7 @@ impl Shard {
             .len();
         let mut start = Vec::new();
         (&mut file)
-            .take(LEGACY_START.len() as u64)
+            .take(START_LENGTH)
             .read_to_end(&mut start)
             .and_then(|_| file.rewind())
             .map_err(|e| TensorError::io(path, "read", e))?;

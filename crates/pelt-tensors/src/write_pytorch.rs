@@ -7,6 +7,7 @@ use std::path::Path;
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
+use crate::error::{clipped, quoted};
 use crate::host::element_count;
 use crate::{HostTensor, TensorError, write_atomically};
 
@@ -32,8 +33,9 @@ pub fn write_pytorch(
             return Err(TensorError::malformed(
                 path,
                 format!(
-                    "as many values of {name} as its shape {:?} says",
-                    tensor.shape
+                    "as many values of {} as its shape {} says",
+                    quoted(name),
+                    clipped(&format!("{:?}", tensor.shape))
                 ),
                 tensor.values.len().to_string(),
             ));

@@ -111,10 +111,14 @@ fn checkpoint(views: &[View], storage: &[u8]) -> Vec<u8> {
 }
 
 fn legacy_checkpoint(views: &[View], elements: i64, storage: &[u8]) -> Vec<u8> {
+    legacy_of(&pickle(views), elements, storage)
+}
+
+fn legacy_of(pickle: &[u8], elements: i64, storage: &[u8]) -> Vec<u8> {
     let mut out = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}".to_vec();
     text(&mut out, "little_endian");
     out.extend_from_slice(b"\x88s.");
-    out.extend_from_slice(&pickle(views));
+    out.extend_from_slice(pickle);
     out.extend_from_slice(b"\x80\x02]");
     text(&mut out, "0");
     out.extend_from_slice(b"a.");
@@ -376,6 +380,52 @@ fn compressed_bombs_are_refused_before_they_are_unpacked() {
         message.contains("at most 4194304 bytes in archive entry"),
         "{message}"
     );
+}
+
+#[test]
+fn compressed_storages_and_second_descriptions_are_refused() {
+    let description = pickle(&[float_view("x", 0, &[6], &[1])]);
+    let entries: [(&str, &[u8]); 2] = [("a/data.pkl", &description), ("a/data/0", &six())];
+    let message = refusal(&archive_of(&entries, CompressionMethod::Deflated));
+    assert!(
+        message.ends_with("expected archive entry \"a/data/0\" as it is, found a compressed one"),
+        "{message}"
+    );
+    let entries: [(&str, &[u8]); 2] = [("a/data.pkl", &description), ("data.pkl", &description)];
+    let message = refusal(&archive_of(&entries, CompressionMethod::Stored));
+    assert!(message.contains("another one"), "{message}");
+}
+
+#[test]
+fn a_tar_archive_that_begins_like_a_checkpoint_is_refused() {
+    let mut bytes = legacy_checkpoint(&views_of_six(), 6, &six());
+    bytes[257..262].copy_from_slice(b"ustar");
+    let message = refusal(&bytes);
+    assert!(message.contains("found a tar archive"), "{message}");
+}
+
+#[test]
+fn a_description_whose_values_multiply_is_refused() {
+    // A class with a long name, copied again and again.
+    let mut bomb = b"\x80\x02c".to_vec();
+    bomb.resize(1 << 20, b'x');
+    bomb.extend_from_slice(b"\nname\n");
+    bomb.resize(bomb.len() + 200, b'2');
+    bomb.push(b'.');
+    let zipped = archive_of(&[("a/data.pkl", &bomb)], CompressionMethod::Stored);
+    for bytes in [zipped, legacy_of(&bomb, 6, &six())] {
+        let message = refusal(&bytes);
+        assert!(message.contains("out of all proportion"), "{message}");
+    }
+}
+
+#[test]
+fn a_tensor_of_many_extents_is_refused() {
+    let eight = float_view("x", 0, &[1; 8], &[0; 8]);
+    let (_folder, path) = written(&checkpoint(&[eight], &six()));
+    assert!(TensorFiles::open(&path).is_ok());
+    let message = refusal(&checkpoint(&[float_view("x", 0, &[1; 9], &[0; 9])], &six()));
+    assert!(message.contains("at most 8 extents"), "{message}");
 }
 
 #[test]

@@ -56,17 +56,26 @@ pub fn decays(name: &str) -> bool {
         // The norm of a flexible head for tokens; no other flexible head has a part of this number.
         || (owner == "2" && name.starts_with("heads."));
     let fused_value = owner == "value" && name.contains(".adapter_fusion_layer.");
-    last != "bias" && !norm && !fused_value
+    // LoRA's change of a bias counts as one. A PHM product's bias is called `b` and decays, as by Hugging Face's rule.
+    !last.starts_with("bias") && !norm && !fused_value
 }
 
 /// Adam with decoupled weight decay: `p ← p (1 - lr·wd)`, then the bias-corrected Adam step.
 #[derive(Debug, Clone)]
 pub struct AdamW {
     config: AdamWConfig,
-    /// Steps taken.
-    pub(crate) steps: usize,
-    /// First and second moment by parameter name, flattened.
-    pub(crate) moments: BTreeMap<String, [Tensor<1>; 2]>,
+    /// What is kept of each parameter that has had a gradient, by its name.
+    pub(crate) kept: BTreeMap<String, Kept>,
+}
+
+/// What the optimiser keeps of a parameter.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    /// Steps in which it had a gradient; the bias of its moments is corrected for these (as in PyTorch), however many steps
+    /// others have had.
+    pub steps: usize,
+    /// First and second moment, flattened.
+    pub moments: [Tensor<1>; 2],
 }
 
 impl AdamW {
@@ -74,8 +83,7 @@ impl AdamW {
     pub fn new(config: AdamWConfig) -> Self {
         Self {
             config,
-            steps: 0,
-            moments: BTreeMap::new(),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -90,17 +98,6 @@ impl AdamW {
         learning_rate: f64,
     ) -> ParamValues {
         let config = self.config;
-        self.steps += 1;
-        let correction_1 = 1.0 - config.beta_1.powi(self.steps as i32);
-        let mut step = AdamWStep {
-            gradient_scale,
-            beta_1: config.beta_1,
-            beta_2: config.beta_2,
-            epsilon: config.epsilon,
-            rate: learning_rate / correction_1,
-            correction_2: 1.0 - config.beta_2.powi(self.steps as i32),
-            decay: 1.0,
-        };
         let mut updated = ParamValues::new();
         for param in params {
             let (Some(value), Some(gradient)) =
@@ -108,17 +105,28 @@ impl AdamW {
             else {
                 continue;
             };
-            let moments = match self.moments.remove(&param.name) {
-                Some(moments) => moments,
-                None => [gradient.zeros_like(), gradient.zeros_like()],
+            let (taken, moments) = match self.kept.remove(&param.name) {
+                Some(kept) => (kept.steps, kept.moments),
+                None => (0, [gradient.zeros_like(), gradient.zeros_like()]),
             };
-            step.decay = match config.decay == Decay::Everything || decays(&param.name) {
-                true => 1.0 - learning_rate * config.weight_decay,
-                false => 1.0,
+            let steps = taken.saturating_add(1);
+            let decays = config.decay == Decay::Everything || decays(&param.name);
+            let step = AdamWStep {
+                gradient_scale,
+                beta_1: config.beta_1,
+                beta_2: config.beta_2,
+                epsilon: config.epsilon,
+                rate: learning_rate / (1.0 - config.beta_1.powi(steps as i32)),
+                correction_2: 1.0 - config.beta_2.powi(steps as i32),
+                decay: match decays {
+                    true => 1.0 - learning_rate * config.weight_decay,
+                    false => 1.0,
+                },
             };
             let (value, moments) = adamw(value, gradient, moments, &step);
             updated.insert(param.id, value);
-            self.moments.insert(param.name.clone(), moments);
+            self.kept
+                .insert(param.name.clone(), Kept { steps, moments });
         }
         updated
     }
@@ -142,12 +150,41 @@ pub fn clipping_scale(norm: f64, max_norm: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use burn::module::ParamId;
+    use burn::tensor::Device;
+
     use super::*;
+
+    #[test]
+    fn a_first_gradient_is_corrected_as_one_however_late_it_comes() {
+        let device = Device::flex();
+        let params = ["early.weight", "late.weight"].map(|name| NamedParam {
+            name: name.into(),
+            id: ParamId::new(),
+            shape: vec![1],
+            transposed: false,
+        });
+        let one = || Tensor::<1>::ones([1], &device);
+        let mut optimizer = AdamW::new(AdamWConfig::default());
+        let mut values: ParamValues = params.iter().map(|param| (param.id, one())).collect();
+        for step in 1..=5 {
+            let with_gradient = if step < 5 { 1 } else { 2 };
+            let gradients = params.iter().take(with_gradient);
+            let gradients = gradients.map(|param| (param.id, one())).collect();
+            let updated = optimizer.step(&params, values.clone(), gradients, 1.0, 0.1);
+            values.extend(updated);
+        }
+        let late = values.remove(&params[1].id).unwrap().into_data();
+        let late = late.try_to_vec_as::<f32>().unwrap()[0];
+        // Decayed by 0.1 %, then moved by the learning rate.
+        assert!((late - (0.999 - 0.1)).abs() < 1e-6, "{late}");
+    }
 
     #[test]
     fn biases_and_norms_do_not_decay() {
         for name in [
             "classifier.bias",
+            "encoder.layer.0.attention.self.query.loras.{adapter}.bias_delta",
             "encoder.layer.0.output.LayerNorm.weight",
             "lm_head.layer_norm.weight",
             "heads.{adapter}.2.weight",

@@ -182,11 +182,15 @@ fn outputs<M: Method>(
     let values = host_values(logits)?;
     let mut values = values.as_slice();
     for row in rows {
-        let lines = match is_span {
-            true => sequences[*row].input_ids.len(),
-            false => 1,
-        };
+        let tokens = sequences[*row].input_ids.len();
+        let lines = if is_span { tokens } else { 1 };
         let (own, rest) = values.split_at(lines * width);
+        if let Some(value) = own.iter().find(|value| !value.is_finite()) {
+            return Err(TrainError::Rows(format!(
+                "the model gives {value} for a row of {tokens} tokens, so it cannot be scored: weights of a run that has \
+                 diverged, or numbers too large for the precision"
+            )));
+        }
         found.push((*row, own.to_vec()));
         values = rest;
     }

@@ -8,6 +8,7 @@ use pelt_hooks::{NamedParam, ParamValues};
 use pelt_tensors::{HostTensor, TensorFiles, write_safetensors};
 use serde::{Deserialize, Serialize};
 
+use crate::adamw::Kept;
 use crate::evaluate::host_values;
 use crate::loss_scale::LossScale;
 use crate::{AdamW, TrainError};
@@ -62,6 +63,7 @@ pub fn save(
         );
         Ok::<_, TrainError>(())
     };
+    let mut steps = BTreeMap::new();
     for param in params {
         if let Some(value) = values.get(&param.id) {
             put("value", param, value)?;
@@ -69,19 +71,24 @@ pub fn save(
         if let Some(value) = state.best.as_ref().and_then(|best| best.get(&param.id)) {
             put("best", param, value)?;
         }
-        if let Some([first, second]) = state.optimizer.moments.get(&param.name) {
+        if let Some(kept) = state.optimizer.kept.get(&param.name) {
+            let [first, second] = &kept.moments;
             put("first_moment", param, first)?;
             put("second_moment", param, second)?;
+            steps.insert(&param.name, kept.steps);
         }
     }
-    let counters = serde_json::to_string(&state.counters).map_err(|e| TrainError::Io {
+    let describe = |error: serde_json::Error| TrainError::Io {
         path: path.to_path_buf(),
-        message: format!("cannot describe the counters: {e}"),
-    })?;
+        message: format!("cannot describe the counters: {error}"),
+    };
+    let counters = serde_json::to_string(&state.counters).map_err(describe)?;
+    let steps = serde_json::to_string(&steps).map_err(describe)?;
     let metadata = BTreeMap::from([
         ("counters".to_string(), counters),
+        ("optimizer_steps".to_string(), steps),
         ("identity".to_string(), identity.to_string()),
-        ("format".to_string(), "pelt-checkpoint-1".to_string()),
+        ("format".to_string(), "pelt-checkpoint-2".to_string()),
     ]);
     Ok(write_safetensors(path, &tensors, &metadata)?)
 }
@@ -108,6 +115,8 @@ pub fn load(
     }
     let counters: Counters = serde_json::from_str(metadata("counters")?)
         .map_err(|e| resume(format!("the counters cannot be read: {e}")))?;
+    let steps: BTreeMap<String, usize> = serde_json::from_str(metadata("optimizer_steps")?)
+        .map_err(|e| resume(format!("the optimiser's steps cannot be read: {e}")))?;
     let read = |kind: &str, param: &NamedParam| -> Result<Option<Tensor<1>>, TrainError> {
         let name = format!("{kind}/{}", param.name);
         if !files.contains(&name) {
@@ -136,12 +145,17 @@ pub fn load(
         }
         let moments = (read("first_moment", param)?, read("second_moment", param)?);
         if let (Some(first), Some(second)) = moments {
-            optimizer
-                .moments
-                .insert(param.name.clone(), [first, second]);
+            let steps = steps.get(&param.name).copied().ok_or_else(|| {
+                resume(format!(
+                    "the optimiser's steps of {} are missing",
+                    param.name
+                ))
+            })?;
+            let moments = [first, second];
+            let kept = Kept { steps, moments };
+            optimizer.kept.insert(param.name.clone(), kept);
         }
     }
-    optimizer.steps = counters.step;
     let state = State {
         counters,
         optimizer,

@@ -87,7 +87,7 @@ impl Trainer<'_> {
         let total_steps = steps_per_epoch * self.config.epochs;
         let schedule = LinearSchedule {
             peak: self.config.learning_rate,
-            warmup_steps: (self.config.warmup_ratio * total_steps as f64) as usize,
+            warmup_steps: (self.config.warmup_ratio * total_steps as f64).ceil() as usize,
             total_steps,
         };
         let optimizer = AdamW::new(AdamWConfig {
@@ -309,10 +309,19 @@ impl Trainer<'_> {
         let value = evaluation.values.get(name).copied().ok_or_else(|| {
             TrainError::Rows(format!("the metric {name} is not among those evaluated"))
         })?;
-        let score = match development {
-            Development::Masked(_) => -value,
-            Development::Rows(_) | Development::Questions(_) => value,
+        if !value.is_finite() {
+            return Err(TrainError::Rows(format!(
+                "{name} on the development rows is {value} after step {}; training stopped, and what was last saved is untouched",
+                state.counters.step
+            )));
+        }
+        let larger_is_better = match development {
+            Development::Masked(_) => false,
+            Development::Rows(_) | Development::Questions(_) => {
+                self.primary_metric.larger_is_better()
+            }
         };
+        let score = if larger_is_better { value } else { -value };
         let counters = &mut state.counters;
         let best = counters.best_score.is_none_or(|best| score > best);
         if best {

@@ -13,7 +13,8 @@ use crate::args::{ExportArgs, ExportFormat};
 use crate::method::Tuning;
 use crate::model::Base;
 use crate::output::print_line;
-use crate::run_folder::{self, Run, head_tensors, model_info};
+use crate::run_folder::{self, Run, head_tensors};
+use crate::run_record::model_info;
 
 /// Characters of an adapter's name besides letters and digits. In Python it is the name of a module, which has no dots.
 const OF_NAMES: [char; 2] = ['_', '-'];

@@ -144,13 +144,14 @@ fn a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint() {
     crate::common::assert_error(
         &train,
         &answer,
-        &["loss is NaN", "step 2", "epoch 1", "batch 2"],
+        // The first step is one of warm-up, with the rate 0.
+        &["loss is NaN", "step 3", "epoch 1", "batch 3"],
     );
     assert_eq!(
         scene.names("run"),
         ["checkpoint.safetensors", "metrics.jsonl", "started.json"]
     );
-    assert_eq!(scene.metrics("run", "step").len(), 1);
+    assert_eq!(scene.metrics("run", "step").len(), 2);
     for (name, tensor) in scene.tensors("run/checkpoint.safetensors") {
         assert!(
             tensor.values.iter().all(|x| x.is_finite()),
@@ -159,7 +160,7 @@ fn a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint() {
     }
     scene.refuses("predict --run run --model bert", &["run", "not finished"]);
     // It goes on from the checkpoint, and so to the same end.
-    scene.fails(&format!("{train} --resume"), "", &["loss is NaN", "step 2"]);
+    scene.fails(&format!("{train} --resume"), "", &["loss is NaN", "step 3"]);
 }
 
 #[test]
@@ -185,4 +186,61 @@ fn predict_wants_the_texts_that_the_run_was_trained_on() {
     ));
     let fragments = ["standard input", "line 2", "two texts", "tab", "found one"];
     scene.refuses_input(predict, "good\tfine\ngood\n", &fragments);
+}
+
+#[test]
+fn a_file_is_scored_with_the_columns_and_the_kind_of_texts_of_the_run() {
+    let scene = trained();
+    let evaluate = "evaluate --run run --model bert --file dev.tsv";
+    scene.refuses(
+        &format!("{evaluate} --pair-column text"),
+        &["dev.tsv", "single texts", "--pair-column"],
+    );
+    scene.refuses(
+        "evaluate --run run --model bert --task mrpc --label-column label",
+        &["--label-column", "file of one's own"],
+    );
+    let pairs = crate::common::pairs(20, 1);
+    scene.write("train.tsv", pairs.clone());
+    scene.write("dev.tsv", pairs.replacen("first\t", "one\t", 1));
+    scene.succeeds(&train_with(
+        "--force --text-column first --pair-column second",
+    ));
+    scene.refuses(evaluate, &["dev.tsv", "first"]);
+    let named = scene.succeeds(&format!("{evaluate} --text-column one --json"));
+    let again = scene.succeeds(&evaluate.replace("dev.tsv", "train.tsv --json"));
+    assert_eq!(named.json(), again.json());
+}
+
+#[test]
+fn classes_in_another_order_are_not_scored_as_they_stand() {
+    let scene = Scene::new();
+    let rows = [
+        ("good movie", "great film", 1),
+        ("good movie", "bad plot", 0),
+    ];
+    parquet_file::write(
+        &scene.path("data/glue/mrpc/validation-00000-of-00001.parquet"),
+        ["sentence1", "sentence2", "label"],
+        &rows,
+    );
+    let lines: String = ["equivalent", "not_equivalent"]
+        .iter()
+        .cycle()
+        .take(20)
+        .map(|label| format!("good movie\tgreat film\t{label}\n"))
+        .collect();
+    scene.write("train.tsv", format!("text\tsecond\tlabel\n{lines}"));
+    scene.succeeds(
+        "train --model bert --train-file train.tsv --pair-column second --method lora --epochs 1 --max-length 32 --out run",
+    );
+    scene.refuses(
+        "evaluate --run run --model bert --task mrpc --data data",
+        &[
+            "mrpc (part) validation",
+            "not_equivalent, equivalent",
+            "trained for equivalent, not_equivalent",
+            "--file",
+        ],
+    );
 }

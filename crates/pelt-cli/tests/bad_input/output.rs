@@ -43,6 +43,22 @@ fn a_finished_run_is_kept_unless_forced() {
 }
 
 #[test]
+fn an_adapter_is_not_replaced_by_the_run_that_goes_on_with_it() {
+    let scene = trained();
+    let adapter = scene.read("run/adapter.safetensors");
+    let command = train_with("--force --init-adapter run").replace("--method lora", "");
+    scene.refuses(
+        &command,
+        &["--out run", "--init-adapter", "never written to"],
+    );
+    assert_eq!(scene.read("run/adapter.safetensors"), adapter);
+    scene.refuses(
+        &train_with("--force --stacked-lora sum"),
+        &["--stacked-lora", "--stack", "--set stack.lora=sum"],
+    );
+}
+
+#[test]
 fn a_folder_with_other_things_is_left_alone() {
     let scene = Scene::new();
     scene.write("run/thesis.txt", "mine");

@@ -10,6 +10,7 @@ pub use packing::{TextPacking, fingerprint_of_rows, pack_texts};
 
 use crate::error::DataError;
 use crate::labels::{MinusOne, Target};
+use crate::regular_file;
 use crate::text_dataset::WantedColumns;
 
 /// Files of rows, by extension; every other file is plain text.
@@ -60,6 +61,8 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataErro
         if entry.file_type().map_err(failed)?.is_dir() {
             collect_files(&path, files)?;
         } else if TABLES.contains(&extension(&path).as_str()) || extension(&path) == "txt" {
+            // A file that is named by itself may be a pipe.
+            regular_file::check(&path)?;
             files.push(path);
         }
     }

@@ -16,7 +16,7 @@ pub use windows::{QuestionWindow, question_windows};
 
 use crate::batches;
 use crate::card::{Card, Layout};
-use crate::error::DataError;
+use crate::error::{DataError, clipped};
 use crate::labels::Target;
 use crate::split_files;
 use crate::standing::Standing;
@@ -164,13 +164,14 @@ pub fn read_questions(root: &Path, card: &Card, split: &str) -> Result<QuestionD
         if raw.is_empty() {
             return Err(DataError::Empty { path });
         }
+        check_work(&path, &raw)?;
         for (index, raw) in raw.into_iter().enumerate() {
             let question = raw.check(&path, index + 1)?;
             if let Some(first) = seen.insert(question.id.clone(), dataset.questions.len() + 1) {
                 return Err(DataError::DuplicateId {
                     path,
                     row: index + 1,
-                    id: question.id,
+                    id: shortened(&question.id),
                     first,
                 });
             }
@@ -180,6 +181,39 @@ pub fn read_questions(root: &Path, card: &Card, split: &str) -> Result<QuestionD
     }
     dataset.standing = Standing::of(card, published_rows, dataset.questions.len());
     Ok(dataset)
+}
+
+/// The passages of all questions and answers together may have so many bytes, and so many times the length of their file.
+const ALLOWANCE: u64 = 64 * 1024 * 1024;
+const LARGEST_REPETITION: u64 = 64;
+
+/// Every question and every answer is looked for in its whole passage, which the file holds once. Refuses a file that
+/// takes few bytes to ask for much of that.
+fn check_work(path: &Path, questions: &[RawQuestion]) -> Result<(), DataError> {
+    let metadata = std::fs::metadata(path).map_err(|reason| DataError::Read {
+        path: path.to_owned(),
+        reason,
+    })?;
+    let length = metadata.len();
+    let largest = LARGEST_REPETITION
+        .saturating_mul(length)
+        .saturating_add(ALLOWANCE);
+    let mut work: u64 = 0;
+    for (index, question) in questions.iter().enumerate() {
+        let times = 1 + question.answers.len() as u64;
+        work = work.saturating_add(times.saturating_mul(question.context.len() as u64));
+        if work > largest {
+            return Err(DataError::Malformed {
+                path: path.to_owned(),
+                row: index + 1,
+                message: format!(
+                    "up to here the passages of all questions and answers have {work} bytes, which is out of proportion \
+                     to the {length} bytes of the file"
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A question as a file gives it.
@@ -214,7 +248,7 @@ impl RawQuestion {
             return Err(DataError::AnswerOutside {
                 path: path.to_owned(),
                 row,
-                id: self.id,
+                id: shortened(&self.id),
                 answer: shortened(&text),
                 start,
                 found: match found {
@@ -250,9 +284,5 @@ fn characters<'a>(context: &'a str, start: usize, answer: &str) -> Option<&'a st
 }
 
 fn shortened(text: &str) -> String {
-    let mut shown: String = text.chars().take(40).collect();
-    if shown.len() < text.len() {
-        shown.push_str("...");
-    }
-    shown
+    clipped(text, 40)
 }

@@ -7,6 +7,10 @@ use serde::Deserialize;
 
 use super::RawQuestion;
 use crate::error::{DataError, first_line};
+use crate::regular_file;
+
+/// The largest file in bytes: it is read as a whole.
+const LARGEST: u64 = 4 * 1024 * 1024 * 1024;
 
 #[derive(Deserialize)]
 struct File {
@@ -40,10 +44,7 @@ struct RawAnswer {
 
 /// Reads all questions in the order of the file.
 pub(super) fn read(path: &Path) -> Result<Vec<RawQuestion>, DataError> {
-    let text = std::fs::read(path).map_err(|reason| DataError::Read {
-        path: path.to_owned(),
-        reason,
-    })?;
+    let text = regular_file::read(path, LARGEST)?;
     let file: File = serde_json::from_slice(&text).map_err(|error| DataError::Json {
         path: path.to_owned(),
         message: first_line(&error.to_string()),

@@ -4,12 +4,16 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::FileReader;
 use parquet::record::{Field, Row};
 
 use super::RawQuestion;
-use crate::error::{DataError, first_line, join_names};
-use crate::table::open;
+use crate::error::{DataError, join_names};
+use crate::parquet_checks::{self, Allowance, broken, unreadable};
+use crate::regular_file;
+
+/// About what the parquet crate reserves for a column when it puts rows together, in bytes.
+const COLUMN: u64 = 64 * 1024;
 
 /// Reads all rows.
 pub(super) fn read(path: &Path) -> Result<Vec<RawQuestion>, DataError> {
@@ -19,16 +23,24 @@ pub(super) fn read(path: &Path) -> Result<Vec<RawQuestion>, DataError> {
 }
 
 fn read_rows(path: &Path) -> Result<Vec<RawQuestion>, DataError> {
-    let file = open(path)?;
-    let reader =
-        SerializedFileReader::new(file).map_err(|error| broken(path, &error.to_string()))?;
+    let file = regular_file::open(path)?;
+    let (reader, mut allowance) = parquet_checks::reader(path, file)?;
+    for group in 0..reader.num_row_groups() {
+        let group = reader
+            .get_row_group(group)
+            .map_err(|error| unreadable(path, &error))?;
+        for column in 0..group.num_columns() {
+            allowance.take(COLUMN)?;
+            allowance.check_rows(&*group, column)?;
+        }
+    }
     let rows = reader
         .get_row_iter(None)
-        .map_err(|error| broken(path, &error.to_string()))?;
+        .map_err(|error| unreadable(path, &error))?;
     let mut contexts: HashSet<Arc<str>> = HashSet::new();
     let mut questions = Vec::new();
     for (index, row) in rows.enumerate() {
-        let row = row.map_err(|error| broken(path, &error.to_string()))?;
+        let row = row.map_err(|error| unreadable(path, &error))?;
         let place = Place {
             path,
             row: index + 1,
@@ -43,14 +55,23 @@ fn read_rows(path: &Path) -> Result<Vec<RawQuestion>, DataError> {
                 new
             }
         };
-        questions.push(RawQuestion {
+        let question = RawQuestion {
             id: place.text(&row, "id")?.to_owned(),
             question: place.text(&row, "question")?.to_owned(),
             context,
             answers: place.answers(&row)?,
-        });
+        };
+        count(&question, &mut allowance)?;
+        questions.push(question);
     }
     Ok(questions)
+}
+
+/// Counts the text of a question, which may be one entry of a dictionary in every row.
+fn count(question: &RawQuestion, allowance: &mut Allowance) -> Result<(), DataError> {
+    let answers: usize = question.answers.iter().map(|(text, _)| text.len()).sum();
+    let texts = question.id.len() + question.question.len() + question.context.len();
+    allowance.take((answers + texts) as u64)
 }
 
 /// Where a value stands, for error messages.
@@ -134,12 +155,5 @@ impl Place<'_> {
                 _ => "another kind of value".to_owned(),
             },
         }
-    }
-}
-
-fn broken(path: &Path, message: &str) -> DataError {
-    DataError::Parquet {
-        path: path.to_owned(),
-        message: first_line(message),
     }
 }

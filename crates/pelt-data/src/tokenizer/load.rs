@@ -1,8 +1,10 @@
 //! Tokenizers from the files of a model folder.
 
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::bpe::BPE;
@@ -15,18 +17,42 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
+use super::check::check;
 use crate::error::{DataError, first_line};
+use crate::regular_file;
 
 /// The file names looked for, as an error message lists them.
 const LOOKED_FOR: &str = "tokenizer.json, vocab.txt, or vocab.json with merges.txt";
 
+/// The largest `tokenizer.json`, and the largest of the other files, in bytes.
+const LARGEST_WHOLE: u64 = 256 * 1024 * 1024;
+const LARGEST_PART: u64 = 64 * 1024 * 1024;
+
+/// The longest token in bytes. The same few characters can have any token's number, and get its text each time.
+const LONGEST_TOKEN: usize = 1024;
+
 /// Loads the tokenizer of a model folder, without truncation and padding.
 pub(super) fn load(folder: &Path) -> Result<Tokenizer, DataError> {
+    // The library panics where parts of a file contradict each other.
+    catch_unwind(|| load_files(folder))
+        .unwrap_or_else(|_| Err(invalid(&main_file(folder), "it contradicts itself")))
+}
+
+/// The file that the tokenizer of a folder is made from, for a message.
+fn main_file(folder: &Path) -> PathBuf {
+    let names = ["tokenizer.json", "vocab.txt", "vocab.json"];
+    let mut files = names.iter().map(|name| folder.join(name));
+    files
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| folder.to_owned())
+}
+
+fn load_files(folder: &Path) -> Result<Tokenizer, DataError> {
     let whole = folder.join("tokenizer.json");
     let word_pieces = folder.join("vocab.txt");
     let pairs = (folder.join("vocab.json"), folder.join("merges.txt"));
     let mut tokenizer = if whole.is_file() {
-        Tokenizer::from_bytes(read(&whole)?).map_err(|error| invalid(&whole, &error.to_string()))?
+        from_json(&whole)?
     } else if word_pieces.is_file() {
         word_piece(&word_pieces, &Options::read(folder)?)?
     } else if pairs.0.is_file() && pairs.1.is_file() {
@@ -37,6 +63,11 @@ pub(super) fn load(folder: &Path) -> Result<Tokenizer, DataError> {
             looked: LOOKED_FOR,
         });
     };
+    let vocabulary = tokenizer.get_vocab(true);
+    if vocabulary.keys().any(|token| token.len() > LONGEST_TOKEN) {
+        let message = format!("it has a token of more than {LONGEST_TOKEN} bytes");
+        return Err(invalid(&main_file(folder), &message));
+    }
     if tokenizer.get_post_processor().is_none() {
         tokenizer.with_post_processor(Some(nothing_added(folder)?));
     }
@@ -45,6 +76,17 @@ pub(super) fn load(folder: &Path) -> Result<Tokenizer, DataError> {
         .with_truncation(None)
         .map_err(|error| invalid(folder, &error.to_string()))?;
     Ok(tokenizer)
+}
+
+fn from_json(path: &Path) -> Result<Tokenizer, DataError> {
+    let wrong = |error: serde_json::Error| invalid(path, &error.to_string());
+    let bytes = regular_file::read(path, LARGEST_WHOLE)?;
+    let json: Value = serde_json::from_slice(&bytes).map_err(wrong)?;
+    check(&json).map_err(|message| invalid(path, &message))?;
+    // The library gets what was checked. In the file a field can stand twice, and it might take the other one.
+    let checked = serde_json::to_vec(&json).map_err(wrong)?;
+    drop((bytes, json));
+    Tokenizer::from_bytes(checked).map_err(|error| invalid(path, &error.to_string()))
 }
 
 /// A post-processor that adds no tokens. Without any, the tokens of a single text are not marked as that text's.
@@ -87,7 +129,8 @@ impl Options {
         if !path.is_file() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(&read(&path)?).map_err(|error| invalid(&path, &error.to_string()))
+        serde_json::from_slice(&regular_file::read(&path, LARGEST_PART)?)
+            .map_err(|error| invalid(&path, &error.to_string()))
     }
 }
 
@@ -103,8 +146,8 @@ fn word_piece(path: &Path, options: &Options) -> Result<Tokenizer, DataError> {
     let unknown = name(&options.unk_token, "[UNK]");
     let separator = name(&options.sep_token, "[SEP]");
     let class = name(&options.cls_token, "[CLS]");
-    let vocabulary =
-        WordPiece::read_bytes(&read(path)?).map_err(|error| wrong(&error.to_string()))?;
+    let bytes = regular_file::read(path, LARGEST_PART)?;
+    let vocabulary = WordPiece::read_bytes(&bytes).map_err(|error| wrong(&error.to_string()))?;
     let model = WordPiece::builder()
         .vocab(vocabulary)
         .unk_token(unknown.clone())
@@ -139,6 +182,9 @@ fn byte_pairs(vocabulary: &Path, merges: &Path, options: &Options) -> Result<Tok
     let (Some(vocabulary_name), Some(merges_name)) = (vocabulary.to_str(), merges.to_str()) else {
         return Err(wrong("its path is not UTF-8"));
     };
+    for path in [vocabulary, merges] {
+        regular_file::check_length(path, LARGEST_PART)?;
+    }
     let model = BPE::from_file(vocabulary_name, merges_name)
         .build()
         .map_err(|error| wrong(&format!("together with merges.txt: {error}")))?;
@@ -193,13 +239,6 @@ fn with_id(path: &Path, tokenizer: &Tokenizer, token: &str) -> Result<(String, u
             &format!("it lacks the special token {token}"),
         )),
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    std::fs::read(path).map_err(|reason| DataError::Read {
-        path: path.to_owned(),
-        reason,
-    })
 }
 
 fn invalid(path: &Path, message: &str) -> DataError {

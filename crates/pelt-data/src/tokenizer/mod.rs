@@ -1,10 +1,12 @@
 //! Texts to token ids.
 
+mod check;
 mod load;
 mod special;
 mod truncation;
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -122,18 +124,20 @@ impl Tokenizer {
         max_length: usize,
         truncation: Truncation,
     ) -> Result<Encoded, DataError> {
-        let encoding = self
-            .inner
-            .encode_fast(input(text, pair), true)
-            .map_err(|error| failed(row, &error))?;
-        let sequences = encoding.get_sequence_ids();
-        let lengths = Lengths::count(&sequences);
-        let [first, second] = truncation.keep(row, lengths, max_length)?;
-        let kept = kept_positions(&sequences, [0..first, 0..second]);
-        Ok(Encoded {
-            truncated: kept.len() < sequences.len(),
-            input_ids: pick(encoding.get_ids(), &kept),
-            token_type_ids: pick(encoding.get_type_ids(), &kept),
+        guarded(row, || {
+            let encoding = self
+                .inner
+                .encode_fast(input(text, pair), true)
+                .map_err(|error| failed(row, &error))?;
+            let sequences = encoding.get_sequence_ids();
+            let lengths = Lengths::count(&sequences);
+            let [first, second] = truncation.keep(row, lengths, max_length)?;
+            let kept = kept_positions(&sequences, [0..first, 0..second]);
+            Ok(Encoded {
+                truncated: kept.len() < sequences.len(),
+                input_ids: pick(encoding.get_ids(), &kept),
+                token_type_ids: pick(encoding.get_type_ids(), &kept),
+            })
         })
     }
 
@@ -149,10 +153,12 @@ impl Tokenizer {
         max_length: usize,
         truncation: Truncation,
     ) -> Result<Window, DataError> {
-        let encoding = self.encode_whole(row, text, pair)?;
-        let sequences = encoding.get_sequence_ids();
-        let [first, second] = truncation.keep(row, Lengths::count(&sequences), max_length)?;
-        Ok(window(&encoding, &sequences, [0..first, 0..second]))
+        guarded(row, || {
+            let encoding = self.encode_whole(row, text, pair)?;
+            let sequences = encoding.get_sequence_ids();
+            let [first, second] = truncation.keep(row, Lengths::count(&sequences), max_length)?;
+            Ok(window(&encoding, &sequences, [0..first, 0..second]))
+        })
     }
 
     /// Tokenises a question and a context that may be longer than a model reads: the context is cut into windows, and
@@ -169,16 +175,18 @@ impl Tokenizer {
         max_length: usize,
         stride: usize,
     ) -> Result<Vec<Window>, DataError> {
-        let encoding = self.encode_whole(row, question, Some(context))?;
-        let sequences = encoding.get_sequence_ids();
-        let lengths = Lengths::count(&sequences);
-        let [first, room] = Truncation::OnlySecond.keep(row, lengths, max_length)?;
-        let starts = window_starts(row, lengths.second, room, stride)?;
-        let windows = starts.into_iter().map(|start| {
-            let end = (start + room).min(lengths.second);
-            window(&encoding, &sequences, [0..first, start..end])
-        });
-        Ok(windows.collect())
+        guarded(row, || {
+            let encoding = self.encode_whole(row, question, Some(context))?;
+            let sequences = encoding.get_sequence_ids();
+            let lengths = Lengths::count(&sequences);
+            let [first, room] = Truncation::OnlySecond.keep(row, lengths, max_length)?;
+            let starts = window_starts(row, lengths.second, room, stride)?;
+            let windows = starts.into_iter().map(|start| {
+                let end = (start + room).min(lengths.second);
+                window(&encoding, &sequences, [0..first, start..end])
+            });
+            Ok(windows.collect())
+        })
     }
 
     /// Tokenises a text of any length, special tokens included; used to start prompts from a text.
@@ -186,11 +194,11 @@ impl Tokenizer {
     /// # Errors
     /// The text cannot be tokenised.
     pub fn encode_text_with_special_tokens(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        let encoding = self
-            .inner
-            .encode_fast(text, true)
-            .map_err(|error| failed(1, &error))?;
-        Ok(encoding.get_ids().to_vec())
+        guarded(1, || {
+            let encoding = self.inner.encode_fast(text, true);
+            let encoding = encoding.map_err(|error| failed(1, &error))?;
+            Ok(encoding.get_ids().to_vec())
+        })
     }
 
     /// The text of token ids, without special tokens.
@@ -198,9 +206,10 @@ impl Tokenizer {
     /// # Errors
     /// The ids cannot be decoded.
     pub fn decode(&self, ids: &[u32]) -> Result<String, DataError> {
-        self.inner
-            .decode(ids, true)
-            .map_err(|error| failed(1, &error))
+        guarded(1, || {
+            let text = self.inner.decode(ids, true);
+            text.map_err(|error| failed(1, &error))
+        })
     }
 
     fn encode_whole(
@@ -220,6 +229,16 @@ fn input<'a>(text: &'a str, pair: Option<&'a str>) -> EncodeInput<'a> {
         Some(pair) if !pair.is_empty() => (text, pair).into(),
         _ => text.into(),
     }
+}
+
+/// Runs code of the tokenizers library, which panics where parts of a tokenizer's file contradict each other.
+fn guarded<T>(row: usize, run: impl FnOnce() -> Result<T, DataError>) -> Result<T, DataError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        Err(DataError::Tokenise {
+            row,
+            message: "the tokenizer's file contradicts itself".to_owned(),
+        })
+    })
 }
 
 fn failed(row: usize, error: &tokenizers::Error) -> DataError {
@@ -258,7 +277,12 @@ fn window(encoding: &Encoding, sequences: &[Option<usize>], ranges: [Range<usize
         .map(|position| Piece {
             id: encoding.get_ids()[position],
             type_id: encoding.get_type_ids()[position],
-            token: encoding.get_tokens()[position].clone(),
+            // The file lists the texts of the tokens around a text apart from their numbers, and may list fewer.
+            token: encoding
+                .get_tokens()
+                .get(position)
+                .cloned()
+                .unwrap_or_default(),
             offsets: encoding.get_offsets()[position],
             sequence: sequences[position],
             word: encoding.get_word_ids()[position],

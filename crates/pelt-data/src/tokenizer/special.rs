@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
-use super::{Tokenizer, failed};
+use super::{Tokenizer, failed, guarded};
 use crate::error::DataError;
 
 /// The tokens that a tokenizer puts around a single text.
@@ -33,17 +33,17 @@ impl Tokenizer {
 
     /// What [`Tokenizer::encode_batch`] puts around a text.
     pub(crate) fn frame(&self) -> Result<Frame, DataError> {
-        let encoding = self
-            .inner
-            .encode_fast("a", true)
-            .map_err(|error| failed(1, &error))?;
-        let (ids, sequences) = (encoding.get_ids(), encoding.get_sequence_ids());
-        let text = |sequence: &Option<usize>| sequence.is_some();
-        let start = sequences.iter().position(text).unwrap_or(ids.len());
-        let end = sequences.iter().rposition(text).map_or(start, |at| at + 1);
-        Ok(Frame {
-            leading: ids[..start].to_vec(),
-            trailing: ids[end..].to_vec(),
+        guarded(1, || {
+            let encoding = self.inner.encode_fast("a", true);
+            let encoding = encoding.map_err(|error| failed(1, &error))?;
+            let (ids, sequences) = (encoding.get_ids(), encoding.get_sequence_ids());
+            let text = |sequence: &Option<usize>| sequence.is_some();
+            let start = sequences.iter().position(text).unwrap_or(ids.len());
+            let end = sequences.iter().rposition(text).map_or(start, |at| at + 1);
+            Ok(Frame {
+                leading: ids[..start].to_vec(),
+                trailing: ids[end..].to_vec(),
+            })
         })
     }
 
@@ -53,9 +53,12 @@ impl Tokenizer {
             .par_iter()
             .enumerate()
             .map(|(index, text)| {
-                let encoding = self.inner.encode_fast(text.as_str(), false);
-                let encoding = encoding.map_err(|error| failed(index + 1, &error))?;
-                Ok(encoding.get_ids().to_vec())
+                let row = index + 1;
+                guarded(row, || {
+                    let encoding = self.inner.encode_fast(text.as_str(), false);
+                    let encoding = encoding.map_err(|error| failed(row, &error))?;
+                    Ok(encoding.get_ids().to_vec())
+                })
             })
             .collect();
         encoded.into_iter().collect()

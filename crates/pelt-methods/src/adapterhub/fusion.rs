@@ -163,7 +163,7 @@ fn names(json: &Value) -> Option<Vec<String>> {
 /// The adapters in the order of their names.
 fn in_order(mut adapters: Vec<Level>, names: &[String]) -> Result<Vec<Bottleneck>, String> {
     let given: Vec<String> = adapters.iter().map(|level| level.name.clone()).collect();
-    let mut out = Vec::with_capacity(names.len());
+    let mut out = Vec::new();
     for name in names {
         let Some(at) = adapters.iter().position(|level| level.name == *name) else {
             return Err(format!(

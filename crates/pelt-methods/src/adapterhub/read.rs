@@ -5,7 +5,7 @@ use pelt_tensors::TensorFiles;
 use serde_json::Value;
 
 use super::json::from_json;
-use crate::format::{Loaded, Target};
+use crate::format::{Loaded, Target, check_name};
 use crate::tensors::{Reading, Stored, check_model, fill};
 use crate::{AdapterConfig, LoadedHead, MethodError, PartConfig, load_head};
 
@@ -71,13 +71,14 @@ pub fn load(json: &Value, target: &Target<'_>) -> Result<Loaded, MethodError> {
             .into(),
         _ => adapter_name(json, &files),
     };
+    check_name(target.path, &name)?;
     let roots = [format!("{}.", target.model_type), String::new()];
     let stored = |param: &NamedParam| Stored {
         names: stored_names(&param.name, &name, &roots, &files),
         shape: param.shape.clone(),
     };
     let known = |name: &str| name.contains(LAYER_COPY) || name.starts_with("heads.");
-    let adapter = target.init(&config)?;
+    let adapter = target.build(&config)?;
     check_model(&files, &adapter, target, "", &known)?;
     check_prefix_layers(&config, &files, target)?;
     let reading = Reading {

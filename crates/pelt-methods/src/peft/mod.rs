@@ -57,7 +57,7 @@ pub fn load(
         None => Ok(values),
     };
     let known = |name: &str| head_name(name).is_some();
-    let adapter = target.init(&config)?;
+    let adapter = target.build(&config)?;
     check_model(&files, &adapter, target, ROOT, &known)?;
     let reading = Reading {
         stored: &stored,

@@ -59,7 +59,10 @@ pub fn choose(
     // A target matches every module whose path ends with it.
     let is_target = |site: ProjectionSite| {
         let path = format!("{model}.{}", site.path());
-        let ends = |target: &&str| path == *target || path.ends_with(&format!(".{target}"));
+        let ends = |target: &&str| match path.strip_suffix(*target) {
+            Some(before) => before.is_empty() || before.ends_with('.'),
+            None => false,
+        };
         targets.iter().any(ends)
     };
     let mut leave_out = Vec::new();

@@ -236,6 +236,9 @@ fn folders_that_are_no_adapters_say_what_is_missing() {
     assert_says(&refusal(), &["no adapter_config.json"]);
     std::fs::write(folder.path().join("adapter_fusion_config.json"), "{}").unwrap();
     assert_says(&refusal(), &["this is an AdapterFusion"]);
+    std::fs::create_dir(folder.path().join("adapter_config.json")).unwrap();
+    assert_says(&refusal(), &["expected a file, found a folder"]);
+    std::fs::remove_dir(folder.path().join("adapter_config.json")).unwrap();
     std::fs::write(folder.path().join("adapter_config.json"), "{").unwrap();
     assert_says(&refusal(), &["not a JSON file"]);
     let config = Folder::of("adapters/bert_cls_lora").config;
@@ -251,4 +254,66 @@ fn folders_that_are_no_adapters_say_what_is_missing() {
     )
     .unwrap();
     assert_says(&refusal(), &["adapter.safetensors"]);
+}
+
+#[test]
+fn sizes_are_compared_before_any_memory_is_taken() {
+    // Each of these would take more than any machine has.
+    let wide = 1 << 24;
+    let shape = EncoderShape {
+        hidden_size: wide,
+        ..model(false).shape
+    };
+    for (case, field, value) in [
+        ("bert_cls_seq_bn", "reduction_factor", json!(0.125)),
+        ("bert_cls_prefix_mlp", "bottleneck_size", json!(16_384)),
+        ("bert_cls_lora", "r", json!(wide)),
+    ] {
+        let mut folder = Folder::of(&format!("adapters/{case}"));
+        folder.config["hidden_size"] = json!(wide);
+        folder.config["config"][field] = value;
+        let message = folder.load_for(&shape, "bert").unwrap_err().to_string();
+        assert_says(
+            &message,
+            &["adapter.safetensors", "should be [", "16777216"],
+        );
+    }
+    let mut folder = Folder::of("adapters/bert_cls_lora");
+    let level = json!({ "parts": [{ "type": "lora" }] });
+    let levels = vec![level; 65];
+    folder.config["config"] = json!({ "architecture": "pelt", "type": "stack", "levels": levels });
+    assert_says(
+        &folder.refusal(),
+        &["adapter_config.json", "at most 64 adapters, but is 65"],
+    );
+}
+
+#[test]
+fn names_that_no_message_can_hold_are_refused_or_cut() {
+    for name in ["x".repeat(257), "x\ny".into()] {
+        let mut folder = Folder::of("adapters/bert_cls_lora");
+        folder.rename(|tensor| tensor.replace(".a.", &format!(".{name}.")));
+        folder.config["name"] = json!(name);
+        assert_says(
+            &folder.refusal(),
+            &["adapter_config.json", "a name must have at most 256 bytes"],
+        );
+        let head = tempfile::tempdir().unwrap();
+        let config = json!({ "name": name }).to_string();
+        std::fs::write(head.path().join("head_config.json"), config).unwrap();
+        let message = pelt_methods::load_head(head.path()).unwrap_err();
+        assert_says(&message.to_string(), &["head_config.json", "256 bytes"]);
+    }
+    let mut folder = Folder::of("adapters/bert_cls_lora");
+    let tensor = folder.tensors.values().next().cloned().unwrap();
+    let name = format!("bert.\n{}", "x".repeat(100_000));
+    folder.tensors.insert(name, tensor);
+    let message = folder.refusal();
+    assert_says(&message, &["\"bert.\\nxxx", "... is unexpected"]);
+    assert!(message.len() < 1000, "{}", message.len());
+    let mut folder = Folder::of("adapters/bert_cls_lora");
+    folder.config["config"]["architecture"] = json!("long\n".repeat(100_000));
+    let message = folder.refusal();
+    assert_says(&message, &["the architecture", "long long"]);
+    assert!(message.len() < 10_000, "{}", message.len());
 }
