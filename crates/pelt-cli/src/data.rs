@@ -75,14 +75,14 @@ pub fn label_names(target: &Target) -> Option<Vec<String>> {
     }
 }
 
-/// Whether two lists have the same classes, in whatever order.
-pub fn same_classes(one: &[String], other: &[String]) -> bool {
+/// Whether two lists have the same classes in different orders.
+pub fn in_another_order(one: &[String], other: &[String]) -> bool {
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();
         names.sort();
         names
     };
-    sorted(one) == sorted(other)
+    one != other && sorted(one) == sorted(other)
 }
 
 /// Tokenised rows, and how many of them were cut.

@@ -139,7 +139,7 @@ fn check_classes(trained_for: &Target, set: &TextDataset, run: &Path) -> Result<
     let own_list = own.join(", ");
     let list = names.join(", ");
     ensure!(
-        !data::same_classes(&own, &names),
+        !data::in_another_order(&own, &names),
         "{}: has the classes {list} in this order, but the run in {} was trained for {own_list}; score a file with --file, \
          whose classes are found by name",
         data::describe(set),

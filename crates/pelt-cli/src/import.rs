@@ -10,7 +10,7 @@ use pelt_metrics::Metric;
 use pelt_train::{PeftModel, TrainConfig};
 
 use crate::args::ImportArgs;
-use crate::data::{default_metrics, label_names, same_classes};
+use crate::data::{default_metrics, in_another_order, label_names};
 use crate::device::{self, device};
 use crate::forward::{head_from, head_of};
 use crate::method::Tuning;
@@ -177,7 +177,7 @@ fn check_order(args: &ImportArgs, card: &Card, names: &[String]) -> Result<()> {
         return Ok(());
     };
     ensure!(
-        labels == names || !same_classes(&labels, names),
+        !in_another_order(&labels, names),
         "{}: its head has the classes {} in this order, but {} has {}; import it with --labels instead of --task, and score a \
          file with --file",
         args.adapter.display(),

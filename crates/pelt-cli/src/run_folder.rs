@@ -9,7 +9,7 @@ use pelt_encoder::{EncoderError, Head, HeadConfig};
 use pelt_hooks::{ADAPTER, NamedParam, load_named, values};
 use pelt_methods::{Adapter, as_fusion, trained_level};
 use pelt_tensors::{HostTensor, TensorFiles, write_atomically, write_safetensors};
-use pelt_train::{CHECKPOINT_FILE, PeftModel};
+use pelt_train::{CHECKPOINT_FILE, PeftModel, first_difference};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -164,11 +164,9 @@ pub fn check_started(folder: &Path, config: &impl Serialize) -> Result<()> {
         .with_context(|| format!("{}: not a run's configuration", path.display()))?;
     let current = identity(serde_json::from_str(&serde_json::to_string(config)?)?);
     let started = identity(started);
-    // A setting may be in one of them alone: those that are as usual are left out.
-    for setting in started.keys().chain(current.keys()) {
-        let [old, new] = [&started, &current].map(|all| all.get(setting).unwrap_or(&Value::Null));
-        ensure!(
-            old == new,
+    if let Some((setting, old, new)) = first_difference(&started, &current) {
+        let [old, new] = [old, new].map(|value| value.unwrap_or(&Value::Null));
+        bail!(
             "{}: cannot resume: the run was started with {setting} {old}, but now it is {new}",
             folder.display()
         );

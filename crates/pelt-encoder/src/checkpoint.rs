@@ -5,9 +5,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use pelt_hooks::load_named;
-use pelt_tensors::{HostTensor, TensorFiles};
+use pelt_tensors::{HostTensor, TensorFiles, shown, shown_shape};
 
-use crate::quote::{shown, shown_shape};
 use crate::{Encoder, EncoderConfig, EncoderError, Head, HeadConfig};
 
 /// Names that a checkpoint may hold besides the encoder: buffers and task heads.

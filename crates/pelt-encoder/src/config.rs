@@ -6,13 +6,16 @@ use std::io::Read;
 use std::path::Path;
 
 use pelt_hooks::EncoderShape;
+use pelt_tensors::{instead_of_file, one_line};
 use serde::Deserialize;
 
 use crate::EncoderError;
-use crate::quote::one_line;
 
 /// The largest `config.json` that is read, in bytes; usual ones have a thousand.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// The longest message about it, in characters.
+const LONGEST_MESSAGE: usize = 2000;
 
 /// The most layers that are accepted. All tensors of so many layers are named before any is looked for in a file, so a larger
 /// number is taken for damage rather than for a model.
@@ -110,7 +113,7 @@ impl EncoderConfig {
         let path = folder.join("config.json");
         let config = read_text(&path).and_then(|text| Self::from_text(&text));
         config.map_err(|message| EncoderError::Config {
-            message: one_line(&message),
+            message: one_line(&message, LONGEST_MESSAGE),
             path,
         })
     }
@@ -224,11 +227,7 @@ impl EncoderConfig {
 fn read_text(path: &Path) -> Result<String, String> {
     let unreadable = |e: std::io::Error| format!("cannot read the model's configuration: {e}");
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        let found = match metadata.is_dir() {
-            true => "a folder",
-            false => "something that is not a regular file",
-        };
+    if let Some(found) = instead_of_file(&metadata) {
         return Err(format!(
             "cannot read the model's configuration: expected a file, found {found}"
         ));

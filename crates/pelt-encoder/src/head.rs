@@ -8,12 +8,11 @@ use pelt_hooks::{
     ADAPTER, EncoderShape, Hidden, NamedParam, Pass, constant, draw, load_named, normal,
 };
 use pelt_ops::{Linear, dropout, full};
-use pelt_tensors::HostTensor;
+use pelt_tensors::{HostTensor, shown, shown_shape};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::linear_params;
 use crate::masked_lm::MaskedLm;
-use crate::quote::{shown, shown_shape};
 use crate::{Encoder, PromptLabels};
 
 /// At most this many tensors are listed where none belongs to a head.

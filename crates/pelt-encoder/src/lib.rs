@@ -37,7 +37,6 @@ mod head;
 mod layer;
 mod masked_lm;
 mod precision;
-mod quote;
 mod span;
 
 pub use checkpoint::Checkpoint;

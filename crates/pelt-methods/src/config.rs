@@ -57,7 +57,7 @@ impl AdapterConfig {
             .is_some_and(|extension| extension == "json");
         let value: Value = match json {
             true => serde_json::from_str(&text).map_err(|e| e.to_string()),
-            false => toml::from_str(&text).map_err(|e| one_line(&e.to_string())),
+            false => toml::from_str(&text).map_err(|e| without_breaks(&e.to_string())),
         }
         .map_err(|message| MethodError::file(path, message))?;
         let parsed = match value.get("parts") {
@@ -326,7 +326,7 @@ pub(crate) fn parse_value(text: &str) -> Value {
     }
 }
 
-fn one_line(text: &str) -> String {
+fn without_breaks(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

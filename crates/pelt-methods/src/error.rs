@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use pelt_hooks::ConfigError;
-use pelt_tensors::TensorError;
+use pelt_tensors::{TensorError, one_line};
 
-use crate::quote::one_line;
+/// The longest message about a file, in characters.
+const LONGEST_MESSAGE: usize = 8000;
 
 /// Why a method could not be configured, loaded or saved.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +53,7 @@ impl MethodError {
     pub(crate) fn file(path: &Path, message: impl Into<String>) -> Self {
         Self::File {
             path: path.to_path_buf(),
-            message: one_line(&message.into()),
+            message: one_line(&message.into(), LONGEST_MESSAGE),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Loading an adapter folder, whoever wrote it.
 
+use pelt_tensors::{instead_of_file, shown};
 use std::io::Read;
 use std::path::Path;
 
@@ -8,7 +9,6 @@ use pelt_hooks::EncoderShape;
 use serde_json::Value;
 
 use crate::adapterhub::FUSION_CONFIG_FILE;
-use crate::quote::shown;
 use crate::{Adapter, AdapterConfig, LoadedHead, MethodError, adapterhub, peft};
 
 /// The file that describes an adapter.
@@ -85,11 +85,7 @@ pub fn description(folder: &Path) -> Result<Value, MethodError> {
 pub(crate) fn read_json(path: &Path) -> Result<Value, MethodError> {
     let metadata = std::fs::metadata(path)
         .map_err(|e| MethodError::file(path, format!("cannot be read: {e}")))?;
-    if !metadata.is_file() {
-        let found = match metadata.is_dir() {
-            true => "a folder",
-            false => "something that is not a regular file",
-        };
+    if let Some(found) = instead_of_file(&metadata) {
         let message = format!("cannot be read: expected a file, found {found}");
         return Err(MethodError::file(path, message));
     }

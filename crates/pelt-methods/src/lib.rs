@@ -46,7 +46,6 @@ mod gates;
 mod head;
 mod peft;
 mod preset;
-mod quote;
 mod registry;
 mod stack;
 mod tensors;

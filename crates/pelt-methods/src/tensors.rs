@@ -5,11 +5,10 @@ use std::collections::{HashMap, HashSet};
 use burn::module::ParamId;
 use burn::tensor::Device;
 use pelt_hooks::{Method, NamedParam, load_named};
-use pelt_tensors::TensorFiles;
+use pelt_tensors::{TensorFiles, shown, shown_shape};
 
 use crate::MethodError;
 use crate::format::Target;
-use crate::quote::{shown, shown_shape};
 
 /// At most this many mismatches are listed.
 const LISTED: usize = 20;

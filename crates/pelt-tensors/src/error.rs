@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::quote::one_line;
+
 /// An error of this crate. Each one reads as a single sentence that names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TensorError {
@@ -131,15 +133,7 @@ pub(crate) fn quoted(name: &str) -> String {
 
 /// Text that may repeat parts of a file, on one line and cut to a length that a message can hold.
 pub(crate) fn clipped(text: &str) -> String {
-    let mut short: String = text
-        .chars()
-        .take(LONGEST_QUOTE)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if short.len() < text.len() {
-        short.push_str("...");
-    }
-    short
+    one_line(text, LONGEST_QUOTE)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One tensor file, opened and checked, with its tensors unread.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -134,15 +134,19 @@ impl Shard {
 /// Opens a file for reading. Anything but a regular file is refused before it is opened: opening a pipe would wait.
 pub(crate) fn open_regular_file(path: &Path) -> Result<File, TensorError> {
     let metadata = std::fs::metadata(path).map_err(|e| TensorError::io(path, "open", e))?;
-    if !metadata.is_file() {
-        let found = if metadata.is_dir() {
-            "a folder"
-        } else {
-            "something that is not a regular file"
-        };
+    if let Some(found) = instead_of_file(&metadata) {
         return Err(TensorError::malformed(path, "a file", found));
     }
     File::open(path).map_err(|e| TensorError::io(path, "open", e))
+}
+
+/// What there is in the place of a regular file, as messages name it; `None` where it is one.
+pub fn instead_of_file(metadata: &Metadata) -> Option<&'static str> {
+    match (metadata.is_file(), metadata.is_dir()) {
+        (true, _) => None,
+        (false, true) => Some("a folder"),
+        (false, false) => Some("something that is not a regular file"),
+    }
 }
 
 fn format(path: &Path, start: &[u8]) -> Result<Format, TensorError> {

@@ -83,5 +83,5 @@ pub use questions::{
     QuestionExamples, answer, answer_observing, evaluate_questions, score_answers,
 };
 pub use schedule::LinearSchedule;
-pub use state::CHECKPOINT_FILE;
+pub use state::{CHECKPOINT_FILE, SettingDifference, first_difference};
 pub use trainer::{Outcome, Trainer};

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use pelt_hooks::{NamedParam, ParamValues};
 use pelt_tensors::{HostTensor, TensorFiles, write_safetensors};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::adamw::Kept;
 use crate::evaluate::host_values;
@@ -169,25 +170,31 @@ fn difference(saved: &str, current: &str) -> Option<String> {
     if saved == current {
         return None;
     }
-    let parse = |text: &str| serde_json::from_str::<BTreeMap<String, serde_json::Value>>(text);
-    let (Ok(saved), Ok(current)) = (parse(saved), parse(current)) else {
+    let (Ok(saved), Ok(current)) = (serde_json::from_str(saved), serde_json::from_str(current))
+    else {
         return Some("it was saved by a run with other settings".into());
     };
-    let keys = saved.keys().chain(current.keys());
-    for key in keys {
-        let (old, new) = (saved.get(key), current.get(key));
-        if old != new {
-            let show = |value: Option<&serde_json::Value>| {
-                value.map_or("not set".to_string(), ToString::to_string)
-            };
-            return Some(format!(
-                "it was saved with {key} {}, but this run has {}",
-                show(old),
-                show(new)
-            ));
-        }
-    }
-    None
+    let (setting, old, new) = first_difference(&saved, &current)?;
+    let show = |value: Option<&Value>| value.map_or("not set".to_string(), ToString::to_string);
+    Some(format!(
+        "it was saved with {setting} {}, but this run has {}",
+        show(old),
+        show(new)
+    ))
+}
+
+/// A setting and its values in two sets of settings; `None` where it is not set.
+pub type SettingDifference<'a> = (&'a str, Option<&'a Value>, Option<&'a Value>);
+
+/// The first setting in which two sets of settings differ, be it in one of them alone.
+pub fn first_difference<'a>(
+    one: &'a Map<String, Value>,
+    other: &'a Map<String, Value>,
+) -> Option<SettingDifference<'a>> {
+    let settings = one.keys().chain(other.keys());
+    settings
+        .map(|name| (name.as_str(), one.get(name), other.get(name)))
+        .find(|(_, old, new)| old != new)
 }
 
 #[cfg(test)]

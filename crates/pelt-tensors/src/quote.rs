@@ -3,14 +3,11 @@
 /// The longest name that is repeated whole, in characters.
 const LONGEST_NAME: usize = 200;
 
-/// The longest message, in characters.
-const LONGEST_MESSAGE: usize = 2000;
-
 /// More extents than any tensor of a model has.
 const MOST_EXTENTS: usize = 8;
 
 /// A name from a file: as it is where it is an ordinary one, else quoted and escaped, and cut where it is long.
-pub(crate) fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     let start: String = name.chars().take(LONGEST_NAME).collect();
     let quoted = format!("{start:?}");
     // Escapes make it longer.
@@ -23,21 +20,21 @@ pub(crate) fn shown(name: &str) -> String {
 }
 
 /// The extents of a tensor, or how many there are.
-pub(crate) fn shown_shape(shape: &[usize]) -> String {
+pub fn shown_shape(shape: &[usize]) -> String {
     match shape.len() {
         0..=MOST_EXTENTS => format!("{shape:?}"),
         extents => format!("of {extents} extents"),
     }
 }
 
-/// A message that may repeat parts of a file, on one line and cut where it is long.
-pub(crate) fn one_line(message: &str) -> String {
+/// A message that may repeat parts of a file, on one line and cut after so many characters.
+pub fn one_line(message: &str, longest: usize) -> String {
     let mut line: String = message
         .chars()
-        .take(LONGEST_MESSAGE)
+        .take(longest)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    if message.chars().nth(LONGEST_MESSAGE).is_some() {
+    if message.chars().nth(longest).is_some() {
         line.push_str("...");
     }
     line
@@ -69,8 +66,11 @@ mod tests {
     fn long_shapes_and_messages_are_cut() {
         assert_eq!(shown_shape(&[2, 3]), "[2, 3]");
         assert_eq!(shown_shape(&[1; 1000]), "of 1000 extents");
-        assert_eq!(one_line("two\nlines"), "two lines");
-        let long = one_line(&"é".repeat(100_000));
-        assert_eq!(long.chars().count(), 2003);
+        assert_eq!(one_line("two\nlines", 2000), "two lines");
+        assert_eq!(one_line("\u{85}", 1), " ");
+        for longest in [2000, 8000] {
+            let long = one_line(&"é".repeat(100_000), longest);
+            assert_eq!(long.chars().count(), longest + 3);
+        }
     }
 }
