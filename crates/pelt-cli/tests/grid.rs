@@ -71,6 +71,7 @@ fn scene() -> (Scene, Plan, Setup) {
         device: "flex".into(),
         keep_weights: false,
         jobs: 2,
+        commit: None,
     };
     (scene, plan, setup)
 }
@@ -211,6 +212,19 @@ fn a_failing_cell_does_not_stop_the_rest_and_other_settings_are_noticed() {
     );
 
     plan.budget.batch_size = Some(8);
+    plan.methods[1].set.pop();
+    let file = "data/glue/mrpc/train-00000-of-00001.parquet";
+    let rows = [("good movie", "bad film", 0); 48];
+    parquet_file::write(
+        &scene.path(file),
+        ["sentence1", "sentence2", "label"],
+        &rows,
+    );
+    let failed = bench(&scene, &plan, &setup).0.unwrap().failed;
+    let told =
+        |failure: &pelt_grid::Failure| failure.message.contains("training rows with the SHA-256");
+    assert!(failed.iter().any(told), "{failed:?}");
+
     scene.made_bert("other", |_| {});
     let other = Setup {
         model: scene.path("other"),
@@ -218,4 +232,77 @@ fn a_failing_cell_does_not_stop_the_rest_and_other_settings_are_noticed() {
     };
     let message = bench(&scene, &plan, &other).0.unwrap_err().to_string();
     assert!(message.contains("an encoder with the SHA-256"), "{message}");
+}
+
+/// Runs `pelt-grid`, which a test of the whole workspace builds beside `pelt`.
+fn program(scene: &Scene) -> std::process::Command {
+    let pelt = PathBuf::from(env!("CARGO_BIN_EXE_pelt"));
+    let program = pelt.with_file_name(format!("pelt-grid{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        program.is_file(),
+        "{}: run the tests with --workspace",
+        program.display()
+    );
+    let mut command = std::process::Command::new(program);
+    let path = |name: &str| scene.path(name);
+    command
+        .arg("run")
+        .arg(path("plan.toml"))
+        .arg("--pelt")
+        .arg(pelt);
+    command
+        .arg("--model")
+        .arg(path("bert"))
+        .arg("--data")
+        .arg(path("data"));
+    command
+        .arg("--out")
+        .arg(path("results"))
+        .args(["--jobs", "2"]);
+    command.stdout(std::process::Stdio::null());
+    command
+}
+
+/// What a report says, without times and memory.
+fn reported(scene: &Scene, plan: &Plan) -> Vec<report::TaskSummary> {
+    let mut tasks = Summary::of(plan, &scene.path("results")).unwrap().tasks;
+    for method in tasks.iter_mut().flat_map(|task| &mut task.methods) {
+        method.cost = None;
+    }
+    tasks
+}
+
+#[test]
+fn a_bench_that_was_killed_goes_on_to_the_same_report() {
+    let (undisturbed, plan, _) = scene();
+    assert!(program(&undisturbed).status().unwrap().success());
+
+    let (scene, _, _) = scene();
+    let mut killed = program(&scene).spawn().unwrap();
+    let cells = trials(&plan);
+    let count = || {
+        let done = |cell: &&pelt_grid::Cell| {
+            cell.folder(&scene.path("results"))
+                .join("record.json")
+                .exists()
+        };
+        cells.iter().filter(done).count()
+    };
+    while count() == 0 {
+        assert!(
+            killed.try_wait().unwrap().is_none(),
+            "it ended before it was killed"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let first = records(&scene, &plan).len();
+    assert!(first < 10, "{first}");
+    assert!(!scene.path("results/report.html").exists());
+
+    assert!(program(&scene).status().unwrap().success());
+    assert!(scene.path("results/report.html").exists());
+    assert_eq!(records(&scene, &plan), records(&undisturbed, &plan));
+    assert_eq!(reported(&scene, &plan), reported(&undisturbed, &plan));
 }

@@ -15,6 +15,9 @@ use crate::{Cell, Failure, GridError, Plan, Record, Setup, available_memory_mib,
 /// Memory that the first cells are thought to need, in MiB.
 const FIRST_GUESS: u64 = 1024;
 
+/// How long a cell may take to have all the memory that it needs.
+const GROWING: Duration = Duration::from_secs(60);
+
 /// How often a cell that waits for memory looks again.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -121,6 +124,8 @@ struct Bench<'a> {
 struct State {
     queue: VecDeque<Cell>,
     running: usize,
+    /// When cells were begun that may not have taken all their memory yet.
+    begun: Vec<Instant>,
     records: Vec<Record>,
     failed: Vec<Failure>,
     total: usize,
@@ -190,8 +195,11 @@ impl Bench<'_> {
             if state.queue.is_empty() {
                 return None;
             }
-            if state.running == 0 || enough_memory(&state.records, available_memory_mib()) {
+            state.begun.retain(|begun| begun.elapsed() < GROWING);
+            let (growing, available) = (state.begun.len() as u64, available_memory_mib());
+            if state.running == 0 || enough_memory(&state.records, growing, available) {
                 state.running += 1;
+                state.begun.push(Instant::now());
                 return state.queue.pop_front();
             }
             drop(state);
@@ -233,13 +241,15 @@ impl Bench<'_> {
     }
 }
 
-/// Whether another cell may start beside those that run: as much memory as the largest one took, and a fifth more.
-fn enough_memory(records: &[Record], available: Option<u64>) -> bool {
+/// Whether another cell may start beside those that run: as much memory as the largest one took, and a fifth more, for it and for
+/// those that have not taken theirs yet.
+fn enough_memory(records: &[Record], growing: u64, available: Option<u64>) -> bool {
     let peaks = records
         .iter()
         .filter_map(|record| record.cost.peak_memory_mib);
     let needed = peaks.max().unwrap_or(FIRST_GUESS);
-    available.is_none_or(|available| available > needed + needed / 5)
+    let needed = (needed + needed / 5) * (growing + 1);
+    available.is_none_or(|available| available > needed)
 }
 
 #[cfg(test)]
@@ -270,9 +280,11 @@ mod tests {
     #[test]
     fn memory_is_judged_by_what_cells_took() {
         let records = [record("mrpc", "full", 1e-4, 42, 0.5)];
-        assert!(enough_memory(&records, Some(361)));
-        assert!(!enough_memory(&records, Some(360)));
-        assert!(!enough_memory(&[], Some(1200)));
-        assert!(enough_memory(&[], None));
+        assert!(enough_memory(&records, 0, Some(361)));
+        assert!(!enough_memory(&records, 0, Some(360)));
+        assert!(enough_memory(&records, 2, Some(1081)));
+        assert!(!enough_memory(&records, 2, Some(1080)));
+        assert!(!enough_memory(&[], 0, Some(1200)));
+        assert!(enough_memory(&[], 3, None));
     }
 }

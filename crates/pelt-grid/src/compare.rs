@@ -9,7 +9,7 @@ use crate::report::{
     Column, CostSummary, MethodSummary, Row, RowKind, Summary, Table, TableCell, Unit, count,
     difference, markdown_table, memory, seconds, shown_score,
 };
-use crate::{GridError, PLAN_FILE, Plan};
+use crate::{DataUsed, GridError, PLAN_FILE, Plan, Record};
 
 /// Compares two results folders: their plans, scores and costs, and the runs that only one of them has. The answer is Markdown.
 ///
@@ -29,6 +29,8 @@ pub fn compare(a: &Path, b: &Path) -> Result<String, GridError> {
         settings(&left.plan, &right.plan),
         "The plans are the same.",
     ));
+    text.push_str("\n## Encoder, rows and machine\n\n");
+    text.push_str(&or(sources(&left, &right), "They are the same."));
     let pairs = pairs(&left, &right);
     text.push_str("\n## Scores\n\n");
     text.push_str(&or(
@@ -87,6 +89,78 @@ fn settings(left: &Plan, right: &Plan) -> Table {
         ],
         ..Table::default()
     }
+}
+
+/// What a record says of something, if it does.
+type Told = fn(&Record) -> Option<String>;
+
+/// What runs were made of and where, as far as it differs.
+fn sources(left: &Summary, right: &Summary) -> Table {
+    let all = |summary: &Summary, field: Told, task: Option<&str>| {
+        let records = summary.records.iter();
+        let of_task = records.filter(|record| task.is_none_or(|task| record.cell.task == task));
+        let values: BTreeSet<String> = of_task.filter_map(field).collect();
+        values.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    let mut rows = Vec::new();
+    let mut compare = |name: String, field: Told, task: Option<&str>| {
+        let [a, b] = [left, right].map(|summary| all(summary, field, task));
+        if a != b && !a.is_empty() && !b.is_empty() {
+            rows.push(row(vec![
+                TableCell::text(name),
+                TableCell::text(a),
+                TableCell::text(b),
+            ]));
+        }
+    };
+    let fields: [(&str, Told); 6] = [
+        ("encoder", |record| Some(record.encoder.clone())),
+        ("encoder's SHA-256", |record| Some(short(&record.model))),
+        ("device", |record| Some(record.machine.device.clone())),
+        ("processor", |record| Some(record.machine.cpu.clone())),
+        ("GPU", |record| record.machine.gpu.clone()),
+        ("commit", |record| record.machine.commit.clone()),
+    ];
+    for (name, field) in fields {
+        compare(name.into(), field, None);
+    }
+    for task in &left.tasks {
+        let name = |what: &str| format!("{}: {what}", task.name);
+        let of_task = Some(task.name.as_str());
+        compare(
+            name("training rows"),
+            |record| Some(shown_rows(&record.data)),
+            of_task,
+        );
+        compare(
+            name("reported rows"),
+            |record| {
+                let scored = record.reported.first()?;
+                Some(format!("{} ({} rows)", scored.set, scored.rows))
+            },
+            of_task,
+        );
+    }
+    Table {
+        rows,
+        columns: vec![Column::text(""), Column::text("A"), Column::text("B")],
+        ..Table::default()
+    }
+}
+
+/// The rows of a run with a part of their fingerprint.
+fn shown_rows(data: &DataUsed) -> String {
+    format!(
+        "{} ({} rows, {})",
+        data.train,
+        data.train_rows,
+        short(&data.train_fingerprint)
+    )
+}
+
+/// The beginning of a digest.
+fn short(digest: &str) -> String {
+    digest.chars().take(12).collect()
 }
 
 fn leaves(plan: &Plan) -> BTreeMap<String, String> {
@@ -279,6 +353,7 @@ mod tests {
     fn a_folder_does_not_differ_from_itself() {
         let text = compared(|_| {});
         assert!(text.contains("The plans are the same."), "{text}");
+        assert!(text.contains("They are the same."), "{text}");
         assert!(text.contains("There is none."), "{text}");
         assert!(
             text.contains("| mrpc | full |") && text.contains("| 0.00 | no |"),
@@ -292,7 +367,11 @@ mod tests {
         let text = compared(|sample| {
             sample.plan.budget.epochs = Some(9);
             sample.plan.methods[1].set = vec!["lora.r=4".into()];
+            for record in &mut sample.records {
+                record.model = "0123456789abcdef".into();
+            }
             for record in sample.of("mrpc", "lora") {
+                record.data.train_fingerprint = "fedcba9876543210".into();
                 record.reported[0].score += 0.2;
                 record.cost.seconds_per_epoch *= 2.0;
             }
@@ -303,6 +382,10 @@ mod tests {
         for expected in [
             "| budget.epochs | 6 | 9 |",
             "| methods.lora.set | – |",
+            "| encoder's SHA-256 |",
+            "| 0123456789ab |",
+            "| mrpc: training rows |",
+            "fedcba987654)",
             "+20.00 | yes |",
             "→ 6.07 min (+100 %)",
             "- A: `stsb/full/lr-0.0001-seed-44`",

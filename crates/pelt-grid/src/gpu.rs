@@ -58,11 +58,25 @@ fn number(device: &str) -> Option<usize> {
     }
 }
 
+/// What NVIDIA's driver calls the GPU that programs see under this number: they may see a few of them only, in an order of
+/// their own.
+fn name_for_driver(number: usize, visible: Option<&str>) -> Option<String> {
+    match visible {
+        None => Some(number.to_string()),
+        Some(visible) => {
+            let name = visible.split(',').nth(number)?.trim();
+            (!name.is_empty()).then(|| name.to_string())
+        }
+    }
+}
+
 /// What NVIDIA's driver says of a GPU; `None` where there is no such driver or GPU.
 fn query(fields: &str, gpu: usize) -> Option<String> {
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let output = Command::new("nvidia-smi")
         .arg(format!("--query-gpu={fields}"))
-        .args(["--format=csv,noheader,nounits", "-i", &gpu.to_string()])
+        .arg("--format=csv,noheader,nounits")
+        .args(["-i", &name_for_driver(gpu, visible.as_deref())?])
         .stdin(Stdio::null())
         .output()
         .ok()?;
@@ -92,6 +106,16 @@ mod tests {
         assert_eq!(number("vulkan"), Some(0));
         assert_eq!(number("tch-cpu"), None);
         assert_eq!(number("flex"), None);
+    }
+
+    #[test]
+    fn a_program_may_see_a_few_of_the_gpus() {
+        let name = |number, visible| name_for_driver(number, visible);
+        assert_eq!(name(1, None).as_deref(), Some("1"));
+        assert_eq!(name(0, Some("3")).as_deref(), Some("3"));
+        assert_eq!(name(1, Some("2, GPU-5f")).as_deref(), Some("GPU-5f"));
+        assert_eq!(name(1, Some("3")), None);
+        assert_eq!(name(0, Some("")), None);
     }
 
     #[test]

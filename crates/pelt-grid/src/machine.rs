@@ -25,15 +25,16 @@ pub struct Machine {
     pub system: String,
     /// What `pelt --version` says.
     pub pelt: String,
-    /// Commit of the sources, with a `+` where they were changed; only where the program runs inside its checkout.
+    /// Commit of the sources when the bench began, with a `+` where they were changed; only where the program lies inside its
+    /// checkout.
     pub commit: Option<String>,
     /// Seconds since 1970 at which the run ended.
     pub finished: u64,
 }
 
 impl Machine {
-    /// This machine, with the program at `pelt`.
-    pub fn here(pelt: &Path, device: &str) -> Self {
+    /// This machine, with the program at `pelt`, which was built from `commit`.
+    pub fn here(pelt: &Path, commit: Option<String>, device: &str) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             cpu: cpu_name(),
@@ -43,7 +44,7 @@ impl Machine {
             gpu: gpu_name(device),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             pelt: output(Command::new(pelt).arg("--version")).unwrap_or_default(),
-            commit: commit(pelt),
+            commit,
             finished: now.map_or(0, |time| time.as_secs()),
         }
     }

@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pelt_grid::report::{self, Summary};
 use pelt_grid::{
-    Failure, Lock, Outcome, PLAN_FILE, Pelt, Plan, Record, Setup, Slurm, compare, finals, run_all,
-    run_cell, submit, trials, write_plan,
+    Failure, Lock, Outcome, PLAN_FILE, Pelt, Plan, Record, Setup, Slurm, commit, compare, finals,
+    run_all, run_cell, submit, trials, write_plan,
 };
 
 /// Compare fine-tuning methods on tasks, over seeds.
@@ -171,16 +171,18 @@ fn run(arguments: &RunArguments) -> Result<()> {
         (None, None) => bail!("say what to run: a plan, or --suite NAME"),
     };
     plan.narrow(&arguments.tasks, &arguments.methods, arguments.seeds)?;
+    plan.check_choice()?;
     ensure!(arguments.jobs > 0, "--jobs must be at least 1, but is 0");
     check_launcher(arguments)?;
     let results = match &arguments.out {
         Some(folder) => std::path::absolute(folder)?,
         None => std::path::absolute(Path::new("results").join(&plan.name))?,
     };
-    let setup = arguments.places.setup(&plan, arguments.jobs)?;
+    let setup = arguments.places.setup(&plan, jobs(arguments))?;
     // The machine that hands jobs to Slurm may have no GPU.
     if arguments.launcher == Launcher::Slurm {
         let lock = Lock::take(&results)?;
+        check_plan_of_jobs(&plan, &results)?;
         write_plan(&plan, &results)?;
         return run_on_slurm(arguments, &plan, &results, &setup, lock);
     }
@@ -204,6 +206,31 @@ fn run(arguments: &RunArguments) -> Result<()> {
     })?;
     write_report(&plan, &results)?;
     finish(&outcome)
+}
+
+/// Cells that run at the same time: on this machine no more than there are cores.
+fn jobs(arguments: &RunArguments) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if arguments.launcher == Launcher::Slurm || arguments.jobs <= cores {
+        return arguments.jobs;
+    }
+    eprintln!(
+        "note: --jobs {} on {cores} cores: {cores} cells run at the same time",
+        arguments.jobs
+    );
+    cores
+}
+
+/// Checks that the folder has no other plan: jobs that wait in Slurm's queue read it when they begin.
+fn check_plan_of_jobs(plan: &Plan, results: &Path) -> Result<()> {
+    let path = results.join(PLAN_FILE);
+    ensure!(
+        !path.exists() || Plan::read(&path)? == *plan,
+        "{}: jobs of another plan may be waiting, and would run cells of this one; take another folder with --out, or remove \
+         the file if there are none",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Checks that every option is one of the launcher's.
@@ -283,6 +310,26 @@ fn run_on_slurm(
         println!("job {number}: {name}");
     }
     println!("results: {}", results.display());
+    match arguments.wait {
+        true => check_jobs(plan, results),
+        false => Ok(()),
+    }
+}
+
+/// Says which cells failed or have no result, when the jobs have ended; an error if there are any.
+fn check_jobs(plan: &Plan, results: &Path) -> Result<()> {
+    let summary = Summary::of(plan, results)?;
+    for Failure { cell, message } in &summary.failures {
+        eprintln!("failed: {}: {message}", cell.id());
+    }
+    for cell in &summary.missing {
+        eprintln!("no result: {cell}");
+    }
+    ensure!(
+        summary.is_complete() && results.join("report.html").is_file(),
+        "not every job ended well; what they said is in {}",
+        results.join("slurm").display()
+    );
     Ok(())
 }
 
@@ -372,9 +419,11 @@ impl Places {
             );
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let pelt = self.pelt()?;
         Ok(Setup {
+            commit: commit(&pelt),
             pelt: Pelt {
-                program: self.pelt()?,
+                program: pelt,
                 threads: (jobs > 1).then(|| (cores / jobs).max(1)),
             },
             model,

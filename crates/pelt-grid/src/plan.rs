@@ -208,6 +208,29 @@ impl Plan {
         })
     }
 
+    /// Checks that no learning rate will be chosen by rows that are reported.
+    ///
+    /// # Errors
+    /// If a method has several rates for a task that keeps no rows to choose by.
+    pub fn check_choice(&self) -> Result<(), GridError> {
+        let choosing = self.methods.iter().find(|one| one.learning_rates.len() > 1);
+        let on_reported = self
+            .tasks
+            .iter()
+            .find(|task| task.report.is_none() && task.budget.or(&self.budget).dev_rows.is_none());
+        let Some((method, task)) = choosing.zip(on_reported) else {
+            return Ok(());
+        };
+        Err(GridError::Plan {
+            place: self.name.clone(),
+            problem: format!(
+                "task {}: the rows that are reported would choose the learning rate of {}; keep training rows for that with \
+                 dev_rows, report another split with `report`, or give every method one rate",
+                task.name, method.name
+            ),
+        })
+    }
+
     fn check(&self) -> Result<(), String> {
         check_name("name", &self.name)?;
         for (what, names) in [
@@ -319,6 +342,27 @@ mod tests {
         set = ["lora.r=16"]
         learning_rates = [5e-4, 1e-3]
     "#;
+
+    #[test]
+    fn reported_rows_choose_no_learning_rate() {
+        for (name, _) in SUITES {
+            Plan::suite(name).unwrap().check_choice().unwrap();
+        }
+        let mut plan = Plan::parse(SMALL, "small").unwrap();
+        let message = plan.check_choice().unwrap_err().to_string();
+        assert!(
+            message.contains("mrpc") && message.contains("lora-16"),
+            "{message}"
+        );
+        plan.budget.dev_rows = Some(100);
+        plan.check_choice().unwrap();
+        plan.budget.dev_rows = None;
+        plan.tasks[0].report = Some("test".into());
+        plan.check_choice().unwrap();
+        plan.tasks[0].report = None;
+        plan.methods[1].learning_rates.truncate(1);
+        plan.check_choice().unwrap();
+    }
 
     #[test]
     fn every_suite_is_a_plan() {

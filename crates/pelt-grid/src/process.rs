@@ -48,7 +48,10 @@ impl Pelt {
             .stdout(out)
             .stderr(messages);
         if let Some(threads) = self.threads {
-            command.env("RAYON_NUM_THREADS", threads.to_string());
+            // LibTorch takes the second and the third.
+            for name in ["RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
+                command.env(name, threads.to_string());
+            }
         }
         let mut child = command
             .spawn()

@@ -154,6 +154,53 @@ impl Record {
             .map_or(f64::NAN, |scored| scored.score)
     }
 
+    /// What differs between the rows of this record and those of another one of the same task, which may have another seed:
+    /// training rows are drawn by it.
+    pub(crate) fn rows_differ(&self, other: &Self) -> Option<String> {
+        let differ = |what: &str, then: String, now: String| {
+            (then != now).then(|| format!("{what} {then} then, {now} now"))
+        };
+        let set = |scored: Option<&Scored>| {
+            scored.map_or("none".into(), |scored| {
+                format!("{} ({} rows)", scored.set, scored.rows)
+            })
+        };
+        let train = |data: &DataUsed| format!("{} ({} rows)", data.train, data.train_rows);
+        let mut found = differ("training rows", train(&self.data), train(&other.data))
+            .or_else(|| {
+                differ(
+                    "reported rows",
+                    set(self.reported.first()),
+                    set(other.reported.first()),
+                )
+            })
+            .or_else(|| {
+                differ(
+                    "development rows",
+                    set(Some(&self.development)),
+                    set(Some(&other.development)),
+                )
+            });
+        if self.cell.seed == other.cell.seed {
+            let development =
+                |data: &DataUsed| data.development_fingerprint.clone().unwrap_or_default();
+            let [then, now] = [&self.data, &other.data];
+            found = found
+                .or_else(|| {
+                    let [then, now] = [then, now].map(|data| data.train_fingerprint.clone());
+                    differ("training rows with the SHA-256", then, now)
+                })
+                .or_else(|| {
+                    differ(
+                        "development rows with the SHA-256",
+                        development(then),
+                        development(now),
+                    )
+                });
+        }
+        found
+    }
+
     /// Reads the record of a cell's folder; `None` where there is none.
     ///
     /// # Errors
@@ -295,6 +342,25 @@ pub(crate) mod tests {
         record.write(folder.path()).unwrap();
         assert_eq!(Record::read(folder.path()).unwrap(), Some(record));
         assert_eq!(Failure::read(folder.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn other_rows_are_told() {
+        let one = record("mrpc", "lora", 5e-4, 42, 0.8);
+        let mut other = record("mrpc", "full", 1e-4, 42, 0.7);
+        assert_eq!(one.rows_differ(&other), None);
+        other.data.train_fingerprint = "beef".into();
+        let told = one.rows_differ(&other).unwrap();
+        assert!(told.contains("f00d then, beef now"), "{told}");
+        // Another seed draws other rows.
+        other.cell.seed = 43;
+        assert_eq!(one.rows_differ(&other), None);
+        other.reported[0].rows = 99;
+        let told = one.rows_differ(&other).unwrap();
+        assert!(
+            told.contains("reported rows") && told.contains("(99 rows) now"),
+            "{told}"
+        );
     }
 
     #[test]

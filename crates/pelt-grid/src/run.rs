@@ -28,6 +28,8 @@ pub struct Setup {
     pub keep_weights: bool,
     /// Cells that run at the same time.
     pub jobs: usize,
+    /// The commit that the program was built from, as far as it is known.
+    pub commit: Option<String>,
 }
 
 /// The plan's entries for a cell.
@@ -89,6 +91,34 @@ fn check_arguments(folder: &Path, then: &[String], now: &[String]) -> Result<(),
     })
 }
 
+/// Checks that the other cells of the task were trained on the same rows, and scored on the same.
+fn check_rows(record: &Record, results: &Path) -> Result<(), GridError> {
+    let task = record.cell.folder(results);
+    let Some(task) = task.ancestors().nth(2) else {
+        return Ok(());
+    };
+    let folders = |folder: &Path| -> Result<Vec<PathBuf>, GridError> {
+        let entries =
+            std::fs::read_dir(folder).map_err(|error| GridError::io(folder, "be read", error))?;
+        let paths = entries.flatten().map(|entry| entry.path());
+        Ok(paths.filter(|path| path.is_dir()).collect())
+    };
+    for method in folders(task)? {
+        for folder in folders(&method)? {
+            let Some(other) = Record::read(&folder)? else {
+                continue;
+            };
+            if let Some(difference) = other.rows_differ(record) {
+                return Err(GridError::OtherSettings {
+                    path: folder,
+                    difference,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Keeps what a cell's run is trained with beside it, and checks that a run which was begun before was trained with that.
 fn keep_arguments(folder: &Path, wanted: &[String]) -> Result<(), GridError> {
     let path = folder.join("arguments.json");
@@ -111,17 +141,22 @@ fn keep_arguments(folder: &Path, wanted: &[String]) -> Result<(), GridError> {
 pub fn run_cell(
     cell: &Cell,
     plan: &Plan,
-    results: &Path,
+    results_folder: &Path,
     setup: &Setup,
 ) -> Result<Record, GridError> {
     let (task, method) = entries(plan, cell)?;
-    let folder = cell.folder(results);
+    let folder = cell.folder(results_folder);
     std::fs::create_dir_all(&folder)
         .map_err(|error| GridError::io(&folder, "be created", error))?;
     let hold = Hold::take(&folder)?;
     let run = folder.join("run");
     let log = folder.join("log.txt");
     let wanted = cell.train_arguments(task, method, plan);
+    // Whoever held the folder may have finished the cell.
+    if let Some(record) = Record::read(&folder)? {
+        check_arguments(&folder, &record.arguments, &wanted)?;
+        return Ok(record);
+    }
     keep_arguments(&folder, &wanted)?;
     let mut gpu_memory = None;
     if !run.join("run.json").exists() {
@@ -185,8 +220,9 @@ pub fn run_cell(
             jobs: setup.jobs,
         },
         curve: course.curve,
-        machine: Machine::here(&setup.pelt.program, &setup.device),
+        machine: Machine::here(&setup.pelt.program, setup.commit.clone(), &setup.device),
     };
+    check_rows(&record, results_folder)?;
     record.write(&folder)?;
     if !setup.keep_weights {
         remove_weights(&run)?;
