@@ -5,19 +5,7 @@
 use burn::tensor::Device;
 use libfuzzer_sys::fuzz_target;
 use pelt_encoder::Head;
-use pelt_fuzz::Scene;
-use pelt_hooks::EncoderShape;
-
-/// The encoder of the recorded adapters.
-const SHAPE: EncoderShape = EncoderShape {
-    layers: 2,
-    hidden_size: 32,
-    heads: 4,
-    intermediate_size: 64,
-    vocab_size: 120,
-    max_positions: 64,
-    pooler: true,
-};
+use pelt_fuzz::{SHAPE, Scene};
 
 const WEIGHTS: &[u8] = include_bytes!(
     "../../crates/pelt-testkit/fixtures/cases/adapters/bert_cls_lora/adapter/adapter.safetensors"

@@ -18,7 +18,7 @@ fn read(content: &[u8]) {
         return;
     };
     let scene = Scene::new();
-    match kind % 5 {
+    match kind % 6 {
         0 => {
             scene.write("tokenizer.json", content);
         }
@@ -34,9 +34,13 @@ fn read(content: &[u8]) {
         3 => {
             scene.write("vocab.txt", content);
         }
-        _ => {
+        4 => {
             scene.write("vocab.json", PAIRS);
             scene.write("merges.txt", content);
+        }
+        _ => {
+            scene.write("vocab.json", content);
+            scene.write("merges.txt", MERGES);
         }
     }
     let Ok(tokenizer) = Tokenizer::load(scene.path()) else {

@@ -4,7 +4,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use pelt_hooks::EncoderShape;
 use tempfile::TempDir;
+
+/// The encoder of the recorded adapters.
+pub const SHAPE: EncoderShape = EncoderShape {
+    layers: 2,
+    hidden_size: 32,
+    heads: 4,
+    intermediate_size: 64,
+    vocab_size: 120,
+    max_positions: 64,
+    pooler: true,
+};
 
 /// A folder for one input.
 pub struct Scene(TempDir);
