@@ -15,6 +15,7 @@ Needs torch 2.9.0, transformers 4.57.6, adapters 1.3.0, peft 0.21.2 and pyarrow.
 
 import argparse
 import json
+import math
 import logging
 import os
 import platform
@@ -33,6 +34,8 @@ logging.disable(logging.WARNING)
 
 NO_COUNTERPART = 3
 WARM_UP = 2
+# Between two looks at the clock, in seconds and in products.
+LONG_ENOUGH, MOST_AT_ONCE = 5e-3, 1000
 SETTLED_STEP = 50
 
 # Where the tasks keep their texts, in the Hub's files.
@@ -210,15 +213,22 @@ def ceiling(arguments):
     for inputs, outputs, layers in [(hidden, hidden, 4), (hidden, intermediate, 1), (intermediate, hidden, 1)]:
         left = torch.randn(arguments.tokens, inputs, device=arguments.device, dtype=kind)
         right = torch.randn(inputs, outputs, device=arguments.device, dtype=kind)
-        times = []
-        end = time.perf_counter() + arguments.seconds
-        while len(times) < 3 + WARM_UP or time.perf_counter() < end:
+
+        def products(count):
+            """Seconds of one of so many, between two looks at the clock: a GPU is handed one after another."""
             wait(arguments)
             started = time.perf_counter()
-            left @ right
+            for _ in range(count):
+                left @ right
             wait(arguments)
-            times.append(time.perf_counter() - started)
-        times = times[WARM_UP:]
+            return (time.perf_counter() - started) / count
+
+        products(1 + WARM_UP)
+        at_once = min(max(math.ceil(LONG_ENOUGH / max(products(1), 1e-9)), 1), MOST_AT_ONCE)
+        times = []
+        end = time.perf_counter() + arguments.seconds
+        while len(times) < 3 or time.perf_counter() < end:
+            times.append(products(at_once))
         flops += layers * 2.0 * arguments.tokens * inputs * outputs
         best += layers * min(times)
         middle += layers * statistics.median(times)

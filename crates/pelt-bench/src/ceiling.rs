@@ -79,7 +79,7 @@ pub fn ceiling(settings: &CeilingSettings, device: &Device) -> Result<CeilingRep
         (hidden, intermediate, 1.0),
         (intermediate, hidden, 1.0),
     ] {
-        let times = multiply([tokens, inputs, outputs], precision, time, device);
+        let times = multiply([tokens, inputs, outputs], precision, time, device)?;
         let product = 2.0 * (tokens * inputs * outputs) as f64;
         let (best, middle) = (fastest(&times), median(&times));
         flops += count * product;
@@ -104,30 +104,44 @@ pub fn ceiling(settings: &CeilingSettings, device: &Device) -> Result<CeilingRep
     })
 }
 
-/// Seconds of every product that fits into `time`, at least three; the first ones warm up and are not counted.
+/// What is done between two looks at the clock takes about so long: a GPU is handed one product after another.
+const LONG_ENOUGH: f64 = 5e-3;
+
+/// The most products between two looks at the clock.
+const MOST_AT_ONCE: usize = 1000;
+
+/// Seconds of a product, again and again for `time`, at least three times; the first products warm up and are not counted.
 fn multiply(
     [m, k, n]: [usize; 3],
     precision: Precision,
     time: Duration,
     device: &Device,
-) -> Vec<f64> {
+) -> Result<Vec<f64>, BenchError> {
     let normal = Distribution::Normal(0.0, 1.0);
     let random = |shape| precision.of(Tensor::<2>::random(shape, normal, device));
     let (left, right) = (random([m, k]), random([k, n]));
-    for _ in 0..3 {
-        drop(left.clone().matmul(right.clone()));
-    }
-    wait(device);
+    let products = |count: usize| {
+        let started = Instant::now();
+        for _ in 0..count {
+            drop(left.clone().matmul(right.clone()));
+        }
+        wait(device);
+        started.elapsed().as_secs_f64() / count as f64
+    };
+    products(3);
+    let at_once = (LONG_ENOUGH / products(1).max(1e-9)).ceil();
+    let at_once = (at_once as usize).clamp(1, MOST_AT_ONCE);
     let mut times = Vec::new();
     let end = Instant::now() + time;
     while times.len() < 3 || Instant::now() < end {
-        let started = Instant::now();
-        let output = left.clone().matmul(right.clone());
-        wait(device);
-        times.push(started.elapsed().as_secs_f64());
-        drop(output);
+        times.push(products(at_once));
     }
-    times
+    // A device may have refused all of it without a word until something is read.
+    let one = left.matmul(right).slice([0..1, 0..1]).into_data();
+    match one.convert::<f32>().try_to_vec_as::<f32>() {
+        Ok(values) if values.iter().all(|value| value.is_finite()) => Ok(times),
+        found => Err(BenchError::Device(format!("a product gave {found:?}"))),
+    }
 }
 
 #[cfg(test)]

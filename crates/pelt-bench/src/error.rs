@@ -37,6 +37,9 @@ pub enum BenchError {
     /// The device lacks a precision.
     #[error("the device does not compute in {0}")]
     NotThere(Precision),
+    /// The device did not compute what it was asked for.
+    #[error("the device failed: {0}")]
+    Device(String),
     /// The rows of a task cannot be used.
     #[error("{0}")]
     Rows(String),

@@ -30,5 +30,5 @@ mod training;
 pub use case::Case;
 pub use compare::{Outcome, Tolerance, compare};
 pub use optim::{RUNS, ValueTolerance, compare_steps};
-pub use suite::{Report, Section, run};
+pub use suite::{HALF, Report, Section, run};
 pub use training::train;

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use burn::tensor::Device;
 use clap::Parser;
 
 /// Compare a device with recorded reference runs and with the processor.
@@ -21,21 +22,34 @@ struct Args {
     json: bool,
 }
 
+/// Exit code where something was outside of its tolerance.
+const EXIT_DIFFERENT: i32 = 1;
+/// Exit code where the comparison could not be made.
+const EXIT_FAILED: i32 = 2;
+/// Exit code where there is no such device.
+const EXIT_NO_DEVICE: i32 = 3;
+
 fn main() {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    let device = match pelt_device::open(&args.device) {
+        Ok(device) => device,
+        Err(error) => give_up(&error.into(), EXIT_NO_DEVICE),
+    };
+    match run(&args, &device) {
         Ok(true) => {}
-        Ok(false) => std::process::exit(1),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            std::process::exit(2);
-        }
+        Ok(false) => std::process::exit(EXIT_DIFFERENT),
+        Err(error) => give_up(&error, EXIT_FAILED),
     }
 }
 
+fn give_up(error: &anyhow::Error, code: i32) -> ! {
+    eprintln!("error: {error:#}");
+    std::process::exit(code)
+}
+
 /// Whether everything was within its tolerance.
-fn run(args: &Args) -> Result<bool> {
-    let device = pelt_device::open(&args.device)?;
-    let report = pelt_parity::run(&args.fixtures, &args.device, &device)
+fn run(args: &Args, device: &Device) -> Result<bool> {
+    let report = pelt_parity::run(&args.fixtures, &args.device, device)
         .with_context(|| format!("on {}", args.device))?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);

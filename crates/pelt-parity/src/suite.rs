@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
+use pelt_encoder::Precision;
 use serde::Serialize;
 
 use crate::compare::{within, worse};
@@ -46,6 +47,9 @@ const VALUES: ValueTolerance = ValueTolerance {
 };
 /// The losses of two runs that drift apart by rounding.
 const LOSSES: f64 = 1e-3;
+
+/// The losses of a run in half precision beside those of one in `f32` on the same device.
+pub const HALF: [(Precision, f64); 2] = [(Precision::Bf16, 1e-1), (Precision::F16, 2e-2)];
 
 /// Compares everything on one device: all recorded cases, all recorded steps, and where the processor is compiled in as well,
 /// the losses of a training run with the processor's.
@@ -117,10 +121,9 @@ pub fn run(fixtures: &Path, name: &str, device: &Device) -> Result<Report> {
     #[cfg(feature = "flex")]
     {
         let started = Instant::now();
-        let expected = train(fixtures, &Device::flex())?;
-        let found = train(fixtures, device)?;
-        let pairs = found.iter().zip(&expected);
-        let largest = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, worse);
+        let expected = train(fixtures, &Device::flex(), Precision::F32)?;
+        let found = train(fixtures, device, Precision::F32)?;
+        let largest = farthest(&found, &expected);
         if !within(largest, LOSSES) {
             problems.push(format!("the losses of training differ by {largest:e}"));
         }
@@ -133,6 +136,32 @@ pub fn run(fixtures: &Path, name: &str, device: &Device) -> Result<Report> {
             seconds,
         );
     }
+    for (precision, tolerance) in HALF {
+        if !precision.is_supported(device) {
+            continue;
+        }
+        let started = Instant::now();
+        let expected = train(fixtures, device, Precision::F32)?;
+        let found = train(fixtures, device, precision)?;
+        let largest = farthest(&found, &expected);
+        if !within(largest, tolerance) {
+            problems.push(format!(
+                "the losses of training in {precision} differ from those in f32 by {largest:e}"
+            ));
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let name = match precision {
+            Precision::F16 => "losses of 30 steps in f16, from f32",
+            Precision::F32 | Precision::Bf16 => "losses of 30 steps in bf16, from f32",
+        };
+        section(name, found.len(), largest, tolerance, seconds);
+    }
     report.problems.extend(problems);
     Ok(report)
+}
+
+/// The largest difference between the losses of two runs.
+fn farthest(found: &[f64], expected: &[f64]) -> f64 {
+    let pairs = found.iter().zip(expected);
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, worse)
 }

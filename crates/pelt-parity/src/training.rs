@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use pelt_data::Label;
-use pelt_encoder::{Checkpoint, HeadConfig, HeadKind};
+use pelt_encoder::{Checkpoint, HeadConfig, HeadKind, Precision};
 use pelt_hooks::{Pass, Sequence, load, values};
 use pelt_methods::{Adapter, AdapterConfig};
 use pelt_ops::PARTS;
@@ -20,12 +20,23 @@ const ROWS: usize = 12;
 const LABELS: usize = 3;
 const RATE: f64 = 5e-3;
 
+/// What losses are multiplied by in `f16`, so that small gradients do not vanish.
+const F16_SCALE: f64 = 1024.0;
+
 /// The losses of a run of UniPELT + PromptTuning: new values, dropout, clipping and the schedule as in `pelt train`.
 ///
 /// # Errors
 /// If the model is not there or cannot run.
-pub fn train(fixtures: &Path, device: &Device) -> Result<Vec<f64>> {
-    let mut model = model(fixtures, device)?;
+pub fn train(fixtures: &Path, device: &Device, precision: Precision) -> Result<Vec<f64>> {
+    let mut model = model(fixtures, device)?.with_precision(precision);
+    let share = match precision {
+        Precision::F16 => F16_SCALE,
+        Precision::F32 | Precision::Bf16 => 1.0,
+    };
+    let objective = Objective {
+        share,
+        ..Objective::default()
+    };
     let examples = examples();
     let rows: Vec<usize> = (0..ROWS).collect();
     let batch = Batch::in_parts(&examples, &rows, PARTS, device);
@@ -39,9 +50,9 @@ pub fn train(fixtures: &Path, device: &Device) -> Result<Vec<f64>> {
     let mut losses = Vec::new();
     for step in 0..STEPS {
         let pass = || Pass::train(step as u64);
-        let found = batch_gradients(&model, batch.clone(), &Objective::default(), pass)?;
+        let found = batch_gradients(&model, batch.clone(), &objective, pass)?;
         losses.push(found.loss);
-        let scale = clipping_scale(gradient_norm(&found.gradients), 1.0);
+        let scale = clipping_scale(gradient_norm(&found.gradients) / share, 1.0) / share;
         let rate = schedule.rate(step);
         let updated = optimizer.step(&params, values(&model), found.gradients, scale, rate);
         model = load(model, updated);

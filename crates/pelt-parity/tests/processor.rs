@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::Device;
-use pelt_parity::{Case, RUNS, Tolerance, ValueTolerance, compare, compare_steps, train};
+use pelt_encoder::Precision;
+use pelt_parity::{Case, HALF, RUNS, Tolerance, ValueTolerance, compare, compare_steps, train};
 use pelt_testkit::fixture;
 
 const TOLERANCE: Tolerance = Tolerance {
@@ -76,7 +77,7 @@ fn full_fine_tuning_follows_pytorch() {
 
 #[test]
 fn training_takes_the_same_course_with_the_generic_bodies() {
-    let run = || train(&fixture(""), &Device::flex()).unwrap();
+    let run = || train(&fixture(""), &Device::flex(), Precision::F32).unwrap();
     let (kernels, generic) = (run(), pelt_ops::generic::force(run));
     assert_eq!(kernels.len(), 30);
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
@@ -86,6 +87,20 @@ fn training_takes_the_same_course_with_the_generic_bodies() {
     );
     for (kernel, generic) in kernels.iter().zip(generic) {
         assert!((kernel - generic).abs() < 1e-4, "{kernel}, not {generic}");
+    }
+}
+
+#[test]
+fn half_precision_takes_nearly_the_same_course() {
+    let run = |precision| train(&fixture(""), &Device::flex(), precision).unwrap();
+    let full = run(Precision::F32);
+    for (precision, tolerance) in HALF {
+        let largest = full.iter().zip(run(precision)).map(|(a, b)| (a - b).abs());
+        let largest = largest.fold(0.0, f64::max);
+        assert!(
+            largest > 0.0 && largest < tolerance,
+            "{precision}: {largest:e}"
+        );
     }
 }
 

@@ -190,7 +190,9 @@ impl Program {
 fn complaint(text: &str) -> &str {
     let mut lines = text.lines().rev().map(str::trim);
     let error = lines.clone().find_map(|line| line.strip_prefix("error: "));
-    let last = lines.find(|line| !line.is_empty());
+    // Under a panic's message Rust says how to see more of it.
+    let last =
+        lines.find(|line| !line.is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE"));
     error.or(last).unwrap_or("no message")
 }
 

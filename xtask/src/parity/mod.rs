@@ -74,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let failed: Vec<&str> = failed.map(|line| line.title.as_str()).collect();
     ensure!(
         failed.is_empty(),
-        "outside of the tolerances: {}",
+        "not equal, or not compared to the end: {}",
         failed.join(", ")
     );
     if !arguments.all {
@@ -130,11 +130,19 @@ impl Target {
         if self.software {
             backend.variables.extend(drivers::install_lavapipe()?);
         }
-        backend.build("pelt-parity")?;
+        if let Err(error) = backend.build("pelt-parity") {
+            return Ok(Outcome::Failed(format!("it cannot be built: {error:#}")));
+        }
         let program = cargo::program("pelt-parity")?;
         repeat(&program, &self.device, &fixtures(), &backend.variables)
     }
 }
+
+/// Exit code of `pelt-parity` where the device cannot be opened.
+const NO_DEVICE: i32 = 3;
+
+/// Exit code of the system's loader.
+const NO_LIBRARY: i32 = 127;
 
 /// Where the recorded runs are.
 pub fn fixtures() -> PathBuf {
@@ -159,7 +167,11 @@ pub fn repeat(
     let text = String::from_utf8_lossy(&output.stdout);
     match output.status.code() {
         Some(0 | 1) => Ok(Outcome::Compared(Report::parse(&text)?)),
-        Some(2) => bail!("it cannot be used (see above)"),
-        _ => Ok(Outcome::Crashed(output.status.to_string())),
+        Some(NO_DEVICE) => bail!("it cannot be used (see above)"),
+        Some(NO_LIBRARY) => Ok(Outcome::Failed(
+            "a library of the program was not found (see above)".into(),
+        )),
+        Some(_) => Ok(Outcome::Failed("it gave up (see above)".into())),
+        None => Ok(Outcome::Crashed(output.status.to_string())),
     }
 }

@@ -11,6 +11,8 @@ pub enum Outcome {
     Compared(Report),
     /// The program ended in a signal.
     Crashed(String),
+    /// The program could not be built, or gave up.
+    Failed(String),
     /// It could not be tried.
     Skipped(String),
 }
@@ -26,7 +28,7 @@ impl Line {
     pub fn is_failure(&self) -> bool {
         match &self.outcome {
             Outcome::Compared(report) => report.problems > 0,
-            Outcome::Crashed(_) => true,
+            Outcome::Crashed(_) | Outcome::Failed(_) => true,
             Outcome::Skipped(_) => false,
         }
     }
@@ -68,6 +70,12 @@ impl Report {
             problems: value["problems"].as_array().map_or(0, Vec::len),
         })
     }
+
+    /// The largest difference in a group, nothing where the device was not asked for it.
+    fn largest(&self, name: &str) -> String {
+        let section = self.sections.iter().find(|section| section.name == name);
+        section.map_or(String::new(), |section| format!("{:.1e}", section.largest))
+    }
 }
 
 /// All devices as a table in Markdown.
@@ -92,11 +100,7 @@ pub fn lines(lines: &[Line]) -> String {
             let mut row = vec![line.title.clone()];
             let (cells, seconds, result) = match &line.outcome {
                 Outcome::Compared(report) => (
-                    report
-                        .sections
-                        .iter()
-                        .map(|s| format!("{:.1e}", s.largest))
-                        .collect(),
+                    sections.iter().map(|s| report.largest(&s.name)).collect(),
                     format!("{:.0}", seconds(report)),
                     match report.problems {
                         0 => "equal".to_string(),
@@ -104,6 +108,7 @@ pub fn lines(lines: &[Line]) -> String {
                     },
                 ),
                 Outcome::Crashed(status) => (vec![], String::new(), format!("crashed ({status})")),
+                Outcome::Failed(why) => (vec![], String::new(), format!("failed: {why}")),
                 Outcome::Skipped(why) => (vec![], String::new(), format!("skipped: {why}")),
             };
             let mut cells: Vec<String> = cells;
@@ -143,6 +148,7 @@ mod tests {
         let all = [
             line("flex", Outcome::Compared(compared)),
             line("vulkan:0", Outcome::Crashed("signal: 11".into())),
+            line("wgpu:0", Outcome::Failed("it does not build".into())),
             line("cuda:0", Outcome::Skipped("no GPU".into())),
         ];
         let found = lines(&all);
@@ -158,7 +164,7 @@ mod tests {
             found.contains("| cuda:0 |  |  |  | skipped: no GPU |"),
             "{found}"
         );
-        assert_eq!(all.iter().filter(|line| line.is_failure()).count(), 1);
+        assert_eq!(all.iter().filter(|line| line.is_failure()).count(), 2);
     }
 
     #[test]
