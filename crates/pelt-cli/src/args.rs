@@ -1,4 +1,7 @@
 //! The command line.
+//!
+//! Where an option `requires` another one that conflicts with a third, it has to conflict with the third as well: clap asks for nothing
+//! that could not be given.
 
 use std::path::PathBuf;
 
@@ -65,11 +68,13 @@ pub enum Command {
     #[command(after_help = examples::FORWARD)]
     Forward(ForwardArgs),
     /// List the methods with their defaults and parameter counts.
+    #[command(after_help = examples::METHODS)]
     Methods(MethodsArgs),
     /// List the tasks with their labels, metrics and sizes.
     #[command(after_help = examples::TASKS)]
     Tasks(TasksArgs),
     /// List the devices that this build can use, and those that it finds.
+    #[command(after_help = examples::DEVICES)]
     Devices,
     /// Print the completions of a shell, for its folder of them.
     #[command(after_help = examples::COMPLETIONS)]
@@ -129,13 +134,23 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with = "train_file")]
     pub task: Option<String>,
     /// Split to train on, where it is not the task's own.
-    #[arg(long, value_name = "NAME", requires = "task")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "task",
+        conflicts_with = "train_file"
+    )]
     pub train_split: Option<String>,
     /// Training rows of one's own: CSV, TSV, JSON lines or Parquet.
     #[arg(long, value_name = "FILE")]
     pub train_file: Option<PathBuf>,
     /// Rows that choose the best weights; same columns as --train-file.
-    #[arg(long, value_name = "FILE", requires = "train_file")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "train_file",
+        conflicts_with = "task"
+    )]
     pub validation_file: Option<PathBuf>,
     #[command(flatten)]
     pub columns: ColumnArgs,
@@ -165,6 +180,13 @@ pub struct TrainArgs {
     /// Start from the adapter in this folder (of `pelt pretrain`, `pelt train` or AdapterHub) instead of a new one.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["method", "method_file", "settings"])]
     pub init_adapter: Option<PathBuf>,
+    /// With --init-adapter: start from the task head in its folder too. Its classes must be those of the rows.
+    #[arg(
+        long,
+        requires = "init_adapter",
+        conflicts_with_all = ["head", "method", "method_file", "settings"]
+    )]
+    pub keep_head: bool,
     /// Train a new adapter on top of the trained ones in these folders (of `pelt pretrain`, `pelt train` or AdapterHub),
     /// which stay as they are; the first one is at the bottom.
     #[arg(
@@ -242,7 +264,7 @@ pub struct EvaluateArgs {
     #[arg(long, conflicts_with = "file", required_unless_present = "file")]
     pub task: Option<String>,
     /// Split to score, instead of the task's evaluation splits.
-    #[arg(long, value_name = "NAME", requires = "task")]
+    #[arg(long, value_name = "NAME", requires = "task", conflicts_with = "file")]
     pub split: Option<String>,
     /// Labelled rows of one's own, with the columns that the run was trained on.
     #[arg(long, value_name = "FILE")]
@@ -289,7 +311,8 @@ pub struct ExportArgs {
     /// Folder to write; it must not be there yet.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// The adapter's name; a number is added to each where the run has several.
+    /// The adapter's name; a number is added to each where the run has several. The adapters of a mixture keep their own names,
+    /// but where these have more than letters, digits, _ and -.
     #[arg(long, default_value = "pelt", value_name = "NAME")]
     pub name: String,
     /// The base model's name on the Hub, for the files [default: the name of its folder].
@@ -365,6 +388,7 @@ pub struct MergeArgs {
         value_name = "NUMBERS",
         value_delimiter = ',',
         requires = "adapter",
+        conflicts_with = "run",
         allow_hyphen_values = true
     )]
     pub weights: Vec<f64>,

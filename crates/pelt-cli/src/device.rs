@@ -48,6 +48,7 @@ pub fn is_out_of_memory(message: &str) -> bool {
         "outofmemory",
         "buffertoobig",
         "not enough memory",
+        "allocate memory",
         "out of device memory",
         "allocate buffer of size",
     ];
@@ -64,6 +65,8 @@ mod tests {
             "Internal torch error: CUDA out of memory. Tried to allocate 2.00 GiB",
             "An error happened: OutOfMemory { size: 12 }",
             "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes",
+            "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. \
+             Error code 12 (Cannot allocate memory)",
             "BufferTooBig { size: 4294967296 }",
         ] {
             assert!(is_out_of_memory(message), "{message}");

@@ -1,7 +1,7 @@
 //! `pelt eject`: a run with its prefixes as tables, without the networks that made them.
 
 use anyhow::{Result, ensure};
-use pelt_methods::{AnyMethod, PartConfig};
+use pelt_methods::{Adapter, AdapterConfig, AnyMethod, PartConfig};
 
 use crate::args::EjectArgs;
 use crate::method::Tuning;
@@ -22,18 +22,10 @@ pub fn run(args: &EjectArgs) -> Result<()> {
         mut record,
         mut model,
     } = run_folder::load(&args.run, record, &base, &args.model)?;
-    let mut ejected = 0;
-    if let Tuning::Adapter(config) = &mut record.config.tuning {
-        for (part, method) in config.parts.iter_mut().zip(&mut model.method.parts) {
-            if let (PartConfig::Prefix(prefix), AnyMethod::Prefix(made)) = (part, method)
-                && !prefix.flat
-            {
-                prefix.flat = true;
-                *made = made.clone().eject();
-                ejected += 1;
-            }
-        }
-    }
+    let ejected = match &mut record.config.tuning {
+        Tuning::Adapter(config) => eject(config, &mut model.method),
+        Tuning::Fusion(_) | Tuning::Full | Tuning::BitFit => 0,
+    };
     ensure!(
         ejected > 0,
         "{shown}: there is no prefix in this run that a network makes"
@@ -43,4 +35,26 @@ pub fn run(args: &EjectArgs) -> Result<()> {
     run_folder::prepare(&RUN_FOLDER, &args.out, args.force, false)?;
     run_folder::save(&args.out, &record.config, results, &model, &base)?;
     print_line(format!("run: {}", args.out.display()))
+}
+
+/// Ejects every prefix, also those of the levels of a stack; how many there were.
+fn eject(config: &mut AdapterConfig, adapter: &mut Adapter) -> usize {
+    let mut ejected = 0;
+    for parts in config.parts.iter_mut().zip(&mut adapter.parts) {
+        match parts {
+            (PartConfig::Prefix(prefix), AnyMethod::Prefix(made)) if !prefix.flat => {
+                prefix.flat = true;
+                *made = made.clone().eject();
+                ejected += 1;
+            }
+            (PartConfig::Stack(config), AnyMethod::Stack(stack)) => {
+                let levels = config.levels.iter_mut().zip(&mut stack.levels);
+                ejected += levels
+                    .map(|(config, level)| eject(config, level))
+                    .sum::<usize>();
+            }
+            _ => {}
+        }
+    }
+    ejected
 }

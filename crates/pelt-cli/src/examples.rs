@@ -59,3 +59,11 @@ pub const TASKS: &str = "Examples:
 pub const COMPLETIONS: &str = "Examples:
   pelt completions bash > ~/.local/share/bash-completion/completions/pelt
   pelt completions zsh > ~/.zfunc/_pelt";
+
+pub const METHODS: &str = "Examples:
+  pelt methods
+  pelt methods --json";
+
+pub const DEVICES: &str = "Examples:
+  pelt devices
+  pelt devices --device cuda:0";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use pelt_encoder::{
     Architecture, Checkpoint, Encoder, Head, HeadConfig, HeadKind, PromptLabels, RowsRead,
     first_rows,
@@ -184,7 +184,7 @@ impl Inputs {
 fn load_adapter(folder: &Path, base: &Base) -> Result<(Level, Option<Head>)> {
     let loaded = base.load_adapter(folder, &device())?;
     let head = match &loaded.head {
-        Some(head) => Some(head_of(head, &loaded.name, base, folder)?),
+        Some(head) => Some(head_of(head, &loaded.name, base, folder, &device())?),
         None => None,
     };
     let level = Level {
@@ -269,7 +269,7 @@ fn load_stack(
 pub fn head_from(folder: &Path, base: &Base) -> Result<Head> {
     if let Some(head) = pelt_methods::load_head(folder)? {
         let name = head.name.clone().unwrap_or_default();
-        return head_of(&head, &name, base, folder);
+        return head_of(&head, &name, base, folder, &device());
     }
     let shown = folder.display();
     let head = model_head(&Checkpoint::open(folder)?)?;
@@ -309,10 +309,16 @@ fn model_head(checkpoint: &Checkpoint) -> Result<Option<Head>> {
     Ok(checkpoint.head(config, &device())?)
 }
 
-/// The head of which a file holds the tensors.
-pub fn head_of(loaded: &LoadedHead, name: &str, base: &Base, folder: &Path) -> Result<Head> {
+/// The head of which a file holds the tensors, on `device`.
+pub fn head_of(
+    loaded: &LoadedHead,
+    name: &str,
+    base: &Base,
+    folder: &Path,
+    device: &Device,
+) -> Result<Head> {
     let shape = base.encoder.shape();
-    let head = Head::from_tensors(&loaded.tensors, name, shape.hidden_size, &device());
+    let head = Head::from_tensors(&loaded.tensors, name, shape.hidden_size, device);
     head.and_then(|head| head.check_fits(shape).map(|()| head))
         .map_err(|message| anyhow::anyhow!("{}: {message}", folder.display()))
 }

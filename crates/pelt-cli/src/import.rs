@@ -33,7 +33,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     let names = loaded.head.as_ref().and_then(|head| head.labels.clone());
     let head = match (&args.head, &loaded.head) {
         (Some(folder), _) => head_from(folder, &base)?,
-        (None, Some(head)) => head_of(head, &loaded.name, &base, &args.adapter)?,
+        (None, Some(head)) => head_of(head, &loaded.name, &base, &args.adapter, &device())?,
         (None, None) => bail!(
             "{shown}: there is no task head in this folder; name the folder that has one with --head, or train a new one with \
              `pelt train --init-adapter`"
@@ -94,6 +94,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
         dropout: None,
         questions: None,
         init_adapter: Some(fingerprint),
+        init_head: None,
         stack: None,
         fused: None,
     };

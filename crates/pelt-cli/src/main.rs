@@ -20,6 +20,7 @@ mod import;
 mod inference;
 mod inspect;
 mod interrupt;
+mod kept_head;
 mod levels;
 mod merge;
 mod method;
@@ -52,6 +53,13 @@ use pelt_train::TrainError;
 
 use crate::args::{Cli, Command};
 use crate::talk::Volume;
+
+#[global_allocator]
+static MEMORY: pelt_ops::LastWords = pelt_ops::LastWords {
+    words: "error: there is no memory left; --gradient-checkpointing, --precision bf16 or a smaller --batch-size (with \
+            --gradient-accumulation) need less\n",
+    code: EXIT_USER,
+};
 
 /// Exit code of `pelt diff` where there is a difference.
 const EXIT_DIFFERENT: i32 = 1;

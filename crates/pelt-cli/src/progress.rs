@@ -13,13 +13,20 @@ use crate::talk::{self, Volume};
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// A first step of so many seconds is worth a word.
+const LONG_START: f64 = 5.0;
+
 /// Shows steps and evaluations.
 pub struct Progress {
     interrupt: Interrupt,
     bar: Option<ProgressBar>,
     last_line: Instant,
-    speed: Option<f64>,
-    remaining: f64,
+    /// Seconds of the first step.
+    first: Option<f64>,
+    /// Tokens a second, and seconds a step; those of the first step only until there is a second one.
+    speed: f64,
+    step: f64,
+    steps: usize,
 }
 
 impl Progress {
@@ -37,8 +44,10 @@ impl Progress {
             interrupt: Interrupt::listen()?,
             bar,
             last_line: Instant::now(),
-            speed: None,
-            remaining: 0.0,
+            first: None,
+            speed: 0.0,
+            step: 0.0,
+            steps: 0,
         })
     }
 
@@ -57,21 +66,30 @@ impl Observer for Progress {
 
     fn on_step(&mut self, report: &StepReport) {
         let tokens = report.tokens as f64 / report.seconds.max(1e-9);
-        let step = report.seconds;
-        // A moving average: one long batch should not move the estimate.
-        let speed = self.speed.map_or(tokens, |old| old * 0.95 + tokens * 0.05);
+        self.steps += 1;
+        // A moving average: one long batch should not move the estimate. A device that makes its programs in the first step
+        // says nothing by it about the others.
+        let kept = if self.steps <= 2 { 0.0 } else { 0.95 };
+        self.speed = self.speed * kept + tokens * (1.0 - kept);
+        self.step = self.step * kept + report.seconds * (1.0 - kept);
+        match self.first {
+            None => self.first = Some(report.seconds),
+            Some(first) if self.steps == 2 && first > LONG_START.max(5.0 * report.seconds) => {
+                self.say(&format!(
+                    "the first step took {}, most of it to prepare the device's programs; the second one {:.1} s",
+                    duration(first),
+                    report.seconds
+                ));
+            }
+            Some(_) => {}
+        }
         let left = (report.total_steps - report.step) as f64;
-        self.remaining = match self.remaining {
-            0.0 => step,
-            old => old * 0.95 + step * 0.05,
-        };
-        self.speed = Some(speed);
         let message = format!(
             "loss {:.4}  lr {:.2e}  {:.0} tokens/s  {} left",
             report.loss,
             report.learning_rate,
-            speed,
-            duration(self.remaining * left)
+            self.speed,
+            duration(self.step * left)
         );
         if let Some(bar) = &self.bar {
             bar.set_length(report.total_steps as u64);

@@ -1,6 +1,7 @@
 //! The folder of a finished run.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pelt_encoder::{EncoderError, Head, HeadConfig};
 use pelt_hooks::{ADAPTER, NamedParam, load_named, values};
 use pelt_methods::{Adapter, as_fusion, trained_level};
-use pelt_tensors::{HostTensor, TensorFiles, write_atomically, write_safetensors};
+use pelt_tensors::{HostTensor, TensorFiles, read_small_file, write_atomically, write_safetensors};
 use pelt_train::{CHECKPOINT_FILE, PeftModel, first_difference};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -75,7 +76,11 @@ pub fn prepare(kind: &FolderKind, folder: &Path, force: bool, resume: bool) -> R
         );
         return remove_temporary_files(kind, folder);
     }
-    let entries = std::fs::read_dir(folder).map(Iterator::count);
+    // A run that was killed while it wrote its first file left no more than a part of that.
+    let entries = std::fs::read_dir(folder).map(|entries| {
+        let names = entries.flatten().map(|entry| entry.file_name());
+        names.filter(|name| !is_temporary(kind, name)).count()
+    });
     match entries {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => bail!("{shown}: cannot be used as the run's folder: {error}"),
@@ -112,19 +117,20 @@ fn remove_temporary_files(kind: &FolderKind, folder: &Path) -> Result<()> {
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("{}: cannot be read", folder.display()))?;
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let ours = kind
-            .files
-            .iter()
-            .any(|file| name.starts_with(&format!(".{file}.")));
-        if ours && name.ends_with(".tmp") {
+        if is_temporary(kind, &entry.file_name()) {
             let path = entry.path();
             std::fs::remove_file(&path)
                 .with_context(|| format!("{}: cannot be removed", path.display()))?;
         }
     }
     Ok(())
+}
+
+/// Whether a file of this name is a part of one of the folder's files, from before it got its own name.
+fn is_temporary(kind: &FolderKind, name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let of = |file: &&str| name.starts_with(&format!(".{file}."));
+    name.ends_with(".tmp") && kind.files.iter().any(of)
 }
 
 /// What must be equal for a resumed run: everything but where the model and the adapters below lie, and how often the state
@@ -158,9 +164,9 @@ pub fn identity(mut config: Value) -> Map<String, Value> {
 /// else that could tell.
 pub fn check_started(folder: &Path, config: &impl Serialize) -> Result<()> {
     let path = folder.join(STARTED_FILE);
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("{}: cannot be read", path.display()))?;
-    let started: Value = serde_json::from_str(&text)
+    let bytes =
+        read_small_file(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let started: Value = serde_json::from_slice(&bytes)
         .with_context(|| format!("{}: not a run's configuration", path.display()))?;
     let current = identity(serde_json::from_str(&serde_json::to_string(config)?)?);
     let started = identity(started);
@@ -299,8 +305,8 @@ pub struct Run {
 /// Reads `run.json`.
 pub fn read_record(folder: &Path) -> Result<RunRecord> {
     let path = folder.join(RUN_FILE);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    let bytes = match read_small_file(&path) {
+        Ok(bytes) => bytes,
         Err(_) if folder.join(PRETRAIN_FILE).exists() => bail!(
             "{}: this is the result of `pelt pretrain`, which has no task head; train it on a task with `pelt train`",
             folder.display()
@@ -313,7 +319,8 @@ pub fn read_record(folder: &Path) -> Result<RunRecord> {
         }
         Err(error) => bail!("{}: not a finished run: {error}", path.display()),
     };
-    serde_json::from_str(&text).with_context(|| format!("{}: not a run's record", path.display()))
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{}: not a run's record", path.display()))
 }
 
 /// Loads a run onto its base model, which was opened from the folder `model`.

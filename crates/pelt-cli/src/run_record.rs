@@ -94,6 +94,9 @@ pub struct RunConfig {
     /// SHA-256 of the adapter's weights that the run went on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_adapter: Option<String>,
+    /// SHA-256 of the file of the task head that the run went on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_head: Option<String>,
     /// The frozen adapters that the run's own one was trained on top of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<LevelsBelow>,
@@ -187,10 +190,14 @@ pub fn model_info(config: &RunConfig) -> ModelInfo {
         Target::Span => "QuestionAnswering",
         Target::Classification { .. } | Target::Regression { .. } => "SequenceClassification",
     };
-    ModelInfo {
+    let mut info = ModelInfo {
         model_type: config.base.architecture.clone(),
         model_name: config.base.name(),
         model_class: format!("{family}For{task}"),
         hidden_size: config.base.shape.hidden_size,
+    };
+    if config.head.kind.is_flexible() {
+        info.model_class = info.flexible_class();
     }
+    info
 }

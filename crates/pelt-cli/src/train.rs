@@ -11,6 +11,7 @@ use pelt_train::{AdapterDrop, PeftModel, TrainConfig, Trainer, TrainingRows};
 use crate::activations;
 use crate::args::TrainArgs;
 use crate::device::{self, device};
+use crate::kept_head::KeptHead;
 use crate::levels::{FusedAdapters, LevelsBelow, check_folders};
 use crate::method::Tuning;
 use crate::model::{self, Base};
@@ -78,13 +79,16 @@ pub fn run(args: TrainArgs) -> Result<()> {
             Some(LevelsBelow::read(folders, rules, &args.out, &base)?)
         }
     };
-    let (mut init_adapter, mut fused) = (None, None);
+    let (mut init_adapter, mut fused, mut kept_head) = (None, None, None);
     let mut adapter = match (&args.init_adapter, &tuning) {
         (Some(folder), _) => {
             check_folders("--init-adapter", from_ref(folder), &args.out)?;
             let found = TrainedAdapter::to_go_on_from(folder, &base, &training)?;
             // The new head's values follow.
             pelt_hooks::seed(args.optimiser.seed);
+            if args.keep_head {
+                kept_head = Some(KeptHead::load(folder, &found, &base, &training)?);
+            }
             tuning = Tuning::Adapter(found.level.config);
             init_adapter = Some(found.fingerprint);
             found.level.adapter
@@ -110,12 +114,13 @@ pub fn run(args: TrainArgs) -> Result<()> {
         stack = Some(below);
     }
     base.encoder.check_length(max_length, &adapter)?;
-    let head = source.head(&base, &args);
-    let mut peft = PeftModel::new(
-        Arc::clone(&base.encoder),
-        adapter,
-        model::new_head(head, &base, &training),
-    );
+    let new_head = source.head(&base, &args);
+    let (head, init_head) = match kept_head {
+        Some(kept) => kept.for_task(&source.target(), new_head)?,
+        None => (model::new_head(new_head, &base, &training), None),
+    };
+    let head_config = head.config();
+    let mut peft = PeftModel::new(Arc::clone(&base.encoder), adapter, head);
     if tuning.tunes_encoder() {
         peft = peft.with_tuned_encoder(|name| tuning.trains(name));
     }
@@ -137,7 +142,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let unused_prompt = stack.is_some() && tuning.has_prompt();
     let config = RunConfig {
         tuning,
-        head,
+        head: head_config,
         target: source.target(),
         metrics: metrics.to_vec(),
         primary_metric,
@@ -147,6 +152,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         dropout: args.optimiser.dropout,
         questions: source.settings(),
         init_adapter,
+        init_head,
         stack,
         fused,
     };

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use pelt_methods::Level;
-use pelt_tensors::TensorFiles;
+use pelt_methods::{Level, LoadedHead};
+use pelt_tensors::{TensorFiles, read_small_file};
 use serde_json::Value;
 
 use crate::levels::LevelsBelow;
@@ -16,6 +16,8 @@ use crate::run_folder::RUN_FILE;
 /// An adapter that has been trained before.
 pub struct TrainedAdapter {
     pub level: Level,
+    /// The task head that lies in the folder.
+    pub head: Option<LoadedHead>,
     /// SHA-256 of its weights.
     pub fingerprint: String,
     /// What it was trained on top of.
@@ -39,6 +41,7 @@ impl TrainedAdapter {
                 config: loaded.config,
                 adapter: loaded.adapter,
             },
+            head: loaded.head,
             fingerprint: fingerprint(folder)?,
             below,
         })
@@ -67,10 +70,9 @@ pub fn fingerprint(folder: &Path) -> Result<String> {
 /// The record of one of our own runs says which base model the adapter belongs to, and what it was trained on top of.
 fn read_record(record: &Path, base: &Base) -> Result<Option<LevelsBelow>> {
     let shown = record.display();
-    let text =
-        std::fs::read_to_string(record).with_context(|| format!("{shown}: cannot be read"))?;
+    let bytes = read_small_file(record).with_context(|| format!("{shown}: cannot be read"))?;
     let unreadable = || format!("{shown}: not a run's record");
-    let record: Value = serde_json::from_str(&text).with_context(unreadable)?;
+    let record: Value = serde_json::from_slice(&bytes).with_context(unreadable)?;
     let expected = record["config"]["base"]["fingerprint"].as_str();
     let found = base.checkpoint.fingerprint()?;
     ensure!(

@@ -229,6 +229,58 @@ fn a_published_adapter_is_scored_trained_further_and_handed_back() {
 }
 
 #[test]
+fn a_head_can_be_trained_further_with_its_adapter() {
+    let scene = scene();
+    let train = |options: &str| format!("{TRAIN} {options}");
+    scene.succeeds(&train("--method lora --head flexible --out run"));
+    // So small a rate changes nothing.
+    let further = train("--init-adapter run").replace("--lr 1e-2", "--lr 1e-12");
+    scene.succeeds(&format!("{further} --keep-head --out kept"));
+    scene.succeeds(&format!("{further} --head flexible --out new"));
+    let expected = logits(&scene, "--model bert --adapter run");
+    assert_close(&logits(&scene, "--model bert --adapter kept"), &expected);
+    let with_new = logits(&scene, "--model bert --adapter new");
+    assert_ne!(with_new, expected);
+    let record = scene.read_json("kept/run.json");
+    let digest = scene.read_json("run/run.json")["files"]["model_head.safetensors"].clone();
+    assert_eq!(record["config"]["init_head"], digest);
+    assert_eq!(record["config"]["head"]["kind"], "flexible");
+
+    // As others save it, and with another number of classes.
+    published(&scene, "adapters/bert_flex_cls_unipelt_prompt", "bert/base");
+    let more = "--train-file train.tsv --epochs 1 --max-length 32 --out no";
+    scene.refuses(
+        &format!("train --model model --init-adapter adapter --keep-head {more}"),
+        &["adapter", "3 outputs", "need 2", "--keep-head"],
+    );
+    std::fs::remove_file(scene.path("run/head_config.json")).unwrap();
+    scene.refuses(
+        &format!("{further} --keep-head --out no"),
+        &["run", "no task head"],
+    );
+    assert!(!scene.path("no").exists());
+}
+
+#[test]
+fn classes_in_another_order_are_no_head_to_go_on_with() {
+    let scene = scene();
+    scene.succeeds(&format!("{TRAIN} --method lora --out run"));
+    scene.change_json("run/head_config.json", |json| {
+        let text = json.to_string();
+        let swapped = text
+            .replace("\"negative\":0", "\"negative\":2")
+            .replace("\"positive\":1", "\"positive\":0")
+            .replace("\"negative\":2", "\"negative\":1");
+        assert_ne!(swapped, text);
+        *json = serde_json::from_str(&swapped).unwrap();
+    });
+    scene.refuses(
+        &format!("{TRAIN} --init-adapter run --keep-head --out no"),
+        &["run", "positive, negative", "negative, positive"],
+    );
+}
+
+#[test]
 fn an_adapter_without_a_fitting_head_is_no_run() {
     let scene = scene();
     published(&scene, "peft/bert_cls_lora", "bert/base");
@@ -275,6 +327,17 @@ fn an_ejected_prefix_computes_the_same_with_less() {
         "eject --run run --model bert --out small",
         &["small", "--force"],
     );
+}
+
+#[test]
+fn the_prefixes_of_a_stack_are_ejected() {
+    let scene = scene();
+    scene.succeeds(&format!("{TRAIN} --method unipelt-stack-3 --out run"));
+    scene.succeeds("eject --run run --model bert --out small");
+    let expected = logits(&scene, "--model bert --adapter run");
+    assert_close(&logits(&scene, "--model bert --adapter small"), &expected);
+    let names = scene.tensors("small/adapter.safetensors");
+    assert!(!names.keys().any(|name| name.ends_with(".wte.weight")));
 }
 
 #[test]

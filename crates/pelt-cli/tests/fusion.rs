@@ -141,3 +141,64 @@ fn what_cannot_be_mixed_is_refused() {
         &["first", "--fuse", "never written to"],
     );
 }
+
+#[test]
+fn names_of_mixed_adapters_lead_out_of_no_folder() {
+    let scene = scene();
+    let name = |from: &[u8], to: &[u8], bytes: &mut Vec<u8>| {
+        let found = bytes.windows(from.len()).enumerate();
+        let places: Vec<usize> = found
+            .filter(|(_, part)| *part == from)
+            .map(|(at, _)| at)
+            .collect();
+        for at in places {
+            bytes[at..at + to.len()].copy_from_slice(to);
+        }
+    };
+    // Names of the same length, so that the header stays as long.
+    scene.change_bytes("first/adapter.safetensors", |bytes| {
+        name(b".adapters.pelt.", b".adapters.../v.", bytes)
+    });
+    scene.change_json("first/adapter_config.json", |json| {
+        json["name"] = "../v".into()
+    });
+    scene.succeeds(&format!("{TRAIN} {FUSE} --out run"));
+    assert_eq!(
+        scene.read_json("run/run.json")["config"]["fused"]["names"][0],
+        "../v"
+    );
+    let before = scene.names(".");
+    scene.succeeds("export --run run --model bert --format adapterhub --name mine --out out");
+    let after: Vec<String> = scene
+        .names(".")
+        .into_iter()
+        .filter(|name| name != "out")
+        .collect();
+    assert_eq!(after, before);
+    let names = scene.names("out");
+    for folder in ["mine_1", "mine_2"] {
+        assert!(names.iter().any(|name| name == folder), "{names:?}");
+        let config = scene.read_json(&format!("out/{folder}/adapter_config.json"));
+        assert_eq!(config["name"], folder);
+    }
+    let config = scene.read_json("out/adapter_fusion_config.json");
+    assert_eq!(
+        config["adapter_names"],
+        serde_json::json!(["mine_1", "mine_2"])
+    );
+
+    scene.write_integers(
+        "inputs.safetensors",
+        &[
+            ("input_ids", &[1, 4], &[2, 5, 6, 3]),
+            ("attention_mask", &[1, 4], &[1, 1, 1, 1]),
+        ],
+    );
+    let forward = "forward --model bert --inputs inputs.safetensors --output out.safetensors";
+    scene.succeeds(&format!("{forward} --adapter run"));
+    let whole = scene.tensors("out.safetensors")["last_hidden_state"].clone();
+    scene.succeeds(&format!(
+        "{forward} --adapter out/mine_1 --adapter out/mine_2 --fusion out"
+    ));
+    assert_eq!(scene.tensors("out.safetensors")["last_hidden_state"], whole);
+}

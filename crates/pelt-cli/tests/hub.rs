@@ -3,19 +3,37 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests may unwrap as tests do.
 
 mod common;
+// Not all of what it can do is needed here.
+#[allow(dead_code)]
+#[path = "../../pelt-hub/tests/hub/server.rs"]
+mod server;
 
 use common::{Answer, Scene, assert_error};
 use pelt_testkit::fixture;
+use server::{Manner, Server};
 
 /// Runs the program with the scene's own cache of the Hub, and without a network.
 fn offline(scene: &Scene, arguments: &str) -> Answer {
-    let output = scene
-        .process(arguments)
-        .env("HF_HOME", scene.path("home"))
-        .env("HF_HUB_OFFLINE", "1")
-        .env_remove("HF_HUB_CACHE")
-        .output()
-        .unwrap();
+    with(scene, arguments, &[("HF_HUB_OFFLINE", "1".into())])
+}
+
+/// Runs the program with the scene's own home of the Hub and these variables of its libraries.
+fn with(scene: &Scene, arguments: &str, variables: &[(&str, String)]) -> Answer {
+    let mut command = scene.process(arguments);
+    for variable in [
+        "HF_ENDPOINT",
+        "HF_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "HF_TOKEN",
+        "HF_TOKEN_PATH",
+        "HUGGING_FACE_HUB_TOKEN",
+        "TRANSFORMERS_OFFLINE",
+    ] {
+        command.env_remove(variable);
+    }
+    command.env("HF_HOME", scene.path("home"));
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    let output = command.output().unwrap();
     Answer {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
@@ -63,6 +81,49 @@ fn a_model_and_an_adapter_can_be_named_as_on_the_hub() {
         succeeds(&scene, &evaluate).json()["loss"].as_f64().unwrap()
     };
     assert!((score("run") - score("imported")).abs() < 1e-6);
+}
+
+#[test]
+fn the_variables_of_the_hub_s_libraries_say_where_and_as_whom() {
+    let scene = Scene::new();
+    let server = Server::start();
+    for name in scene.names("bert") {
+        let content = scene.read(&format!("bert/{name}"));
+        server.add(&name, &content, Manner::default());
+    }
+    server.ask_for("secret");
+    let place = |name: &str| scene.path(name).display().to_string();
+    let endpoint = ("HF_ENDPOINT", server.address.clone());
+    let arguments = "inspect --model owner/name --method lora";
+
+    let refused = with(&scene, arguments, std::slice::from_ref(&endpoint));
+    assert_error(arguments, &refused, &["owner/name", "token"]);
+    assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
+
+    scene.write("token", "secret\n");
+    let cache = ("HF_HUB_CACHE", place("cache"));
+    let token = ("HF_TOKEN_PATH", place("token"));
+    let found = with(&scene, arguments, &[endpoint.clone(), cache.clone(), token]);
+    assert_eq!(found.code, Some(0), "{}", found.stderr);
+    assert!(
+        found.stderr.contains("fetching model.safetensors"),
+        "{}",
+        found.stderr
+    );
+    let kept = place("cache/models--owner--name");
+    assert!(std::path::Path::new(&kept).is_dir(), "{kept}");
+    assert!(!scene.path("home/hub").exists());
+
+    let requests = server.requests().len();
+    let offline = ("TRANSFORMERS_OFFLINE", "1".to_string());
+    let again = with(&scene, arguments, &[endpoint.clone(), cache, offline]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert_eq!(server.requests().len(), requests);
+
+    let token = ("HF_TOKEN", "secret".to_string());
+    let found = with(&scene, arguments, &[endpoint, token]);
+    assert_eq!(found.code, Some(0), "{}", found.stderr);
+    assert!(scene.path("home/hub/models--owner--name").is_dir());
 }
 
 #[test]

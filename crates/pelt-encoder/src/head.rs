@@ -60,6 +60,15 @@ impl HeadKind {
         self.prompt_labels().is_some()
     }
 
+    /// Whether it is one of the heads that the `adapters` library gives its own model classes.
+    pub fn is_flexible(self) -> bool {
+        match self {
+            Self::Flexible | Self::FlexibleSpan { .. } | Self::FlexibleMaskedLm => true,
+            Self::BertPooled | Self::Roberta | Self::Span { .. } => false,
+            Self::BertMaskedLm | Self::RobertaMaskedLm => false,
+        }
+    }
+
     /// What a position means where there is a prompt, for a head that gives spans.
     pub fn prompt_labels(self) -> Option<PromptLabels> {
         match self {

@@ -1,11 +1,10 @@
 //! Loading an adapter folder, whoever wrote it.
 
-use pelt_tensors::{instead_of_file, shown};
-use std::io::Read;
 use std::path::Path;
 
 use burn::tensor::Device;
 use pelt_hooks::EncoderShape;
+use pelt_tensors::{read_small_file, shown};
 use serde_json::Value;
 
 use crate::adapterhub::FUSION_CONFIG_FILE;
@@ -13,9 +12,6 @@ use crate::{Adapter, AdapterConfig, LoadedHead, MethodError, adapterhub, peft};
 
 /// The file that describes an adapter.
 pub(crate) const CONFIG_FILE: &str = "adapter_config.json";
-
-/// The largest configuration that is read, in bytes; usual ones have a few thousand.
-const LARGEST_CONFIG: u64 = 16 * 1024 * 1024;
 
 /// The longest name of an adapter or a head, in bytes: it is repeated in the name of every parameter.
 const LONGEST_NAME: usize = 256;
@@ -80,31 +76,15 @@ pub fn description(folder: &Path) -> Result<Value, MethodError> {
     read_json(&folder.join(CONFIG_FILE))
 }
 
-/// Reads a JSON file of moderate size. Anything but a regular file is refused before it is opened: opening a pipe would
-/// wait.
+/// Reads a JSON file of moderate size.
 pub(crate) fn read_json(path: &Path) -> Result<Value, MethodError> {
-    let metadata = std::fs::metadata(path)
-        .map_err(|e| MethodError::file(path, format!("cannot be read: {e}")))?;
-    if let Some(found) = instead_of_file(&metadata) {
-        let message = format!("cannot be read: expected a file, found {found}");
-        return Err(MethodError::file(path, message));
-    }
     serde_json::from_slice(&read_bytes(path)?)
         .map_err(|e| MethodError::file(path, format!("not a JSON file: {e}")))
 }
 
 /// Reads a file of moderate size.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, MethodError> {
-    let unreadable = |e: std::io::Error| MethodError::file(path, format!("cannot be read: {e}"));
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut limited = file.take(LARGEST_CONFIG + 1);
-    limited.read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST_CONFIG {
-        let message = format!("expected a configuration of at most {LARGEST_CONFIG} bytes");
-        return Err(MethodError::file(path, message));
-    }
-    Ok(bytes)
+    read_small_file(path).map_err(|e| MethodError::file(path, format!("cannot be read: {e}")))
 }
 
 /// Checks the name that `path` gives to an adapter or a head.

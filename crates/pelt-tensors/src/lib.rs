@@ -42,6 +42,7 @@ mod pickle_weight;
 mod pytorch;
 mod quote;
 mod shard;
+mod small_file;
 mod write;
 mod write_pytorch;
 
@@ -51,5 +52,6 @@ pub use files::TensorFiles;
 pub use host::{HostIntTensor, HostTensor};
 pub use quote::{one_line, shown, shown_shape};
 pub use shard::instead_of_file;
+pub use small_file::read_small_file;
 pub use write::{write_safetensors, write_safetensors_mixed};
 pub use write_pytorch::write_pytorch;

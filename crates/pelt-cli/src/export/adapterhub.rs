@@ -1,6 +1,6 @@
 //! AdapterHub's files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +10,7 @@ use pelt_methods::{
 };
 use pelt_tensors::HostTensor;
 
-use super::Export;
+use super::{Export, is_name};
 use crate::data::label_names;
 use crate::method::Tuning;
 use crate::run_folder::{ADAPTER_NAME, head_tensors};
@@ -63,8 +63,8 @@ impl Export<'_> {
         }
         if let Some(fusion) = mixture {
             let trained = as_fusion(&self.run.model.method).context("the run has no mixture")?;
-            let names = &config.fused(&self.args.run)?.names;
-            pelt_methods::save_fusion(folder, names, fusion, trained, &self.info)?;
+            let names: Vec<String> = members.into_iter().map(|member| member.name).collect();
+            pelt_methods::save_fusion(folder, &names, fusion, trained, &self.info)?;
             self.head(folder, &names.join(","))?;
             save_pytorch_copies(folder)?;
         }
@@ -118,11 +118,23 @@ impl Export<'_> {
         Ok(named.map(member).collect())
     }
 
-    /// The names of the run's adapters, the lowest one first.
+    /// The names of the run's adapters, the lowest one first. Those of a mixture come from files, and are kept only where they
+    /// can be names of folders.
     pub(super) fn names(&self) -> Result<Vec<String>> {
         let config = &self.run.record.config;
+        let numbered = |count: usize| {
+            let number = |number| format!("{}_{number}", self.args.name);
+            (1..=count).map(number).collect()
+        };
         if let Tuning::Fusion(_) = config.tuning {
-            return Ok(config.fused(&self.args.run)?.names.clone());
+            let fused = config.fused(&self.args.run)?;
+            let apart: BTreeSet<&String> = fused.names.iter().collect();
+            let kept = fused.names.iter().all(|name| is_name(name))
+                && [apart.len(), fused.names.len()] == [fused.adapters.len(); 2];
+            return Ok(match kept {
+                true => fused.names.clone(),
+                false => numbered(fused.adapters.len()),
+            });
         }
         let own = config.tuning.adapter();
         let count = match (own.parts.as_slice(), &config.stack) {
@@ -130,12 +142,9 @@ impl Export<'_> {
             (_, Some(below)) => below.levels.len() + 1,
             (_, None) => 1,
         };
-        let name = &self.args.name;
         Ok(match count {
-            1 => vec![name.clone()],
-            _ => (1..=count)
-                .map(|number| format!("{name}_{number}"))
-                .collect(),
+            1 => vec![self.args.name.clone()],
+            _ => numbered(count),
         })
     }
 

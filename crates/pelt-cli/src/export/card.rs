@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use pelt_data::Target;
-use pelt_encoder::HeadKind;
+use pelt_encoder::PromptLabels;
 use pelt_methods::PartConfig;
 use pelt_tensors::write_atomically;
 
@@ -102,7 +102,7 @@ impl Export<'_> {
     }
 
     fn usage(&self) -> Result<String> {
-        let model = &self.info.model_name;
+        let model = quoted(&self.info.model_name);
         let class = match self.run.record.config.target {
             Target::Span => "AutoModelForQuestionAnswering",
             _ => "AutoModelForSequenceClassification",
@@ -115,7 +115,7 @@ impl Export<'_> {
             ExportFormat::Adapterhub => self.with_adapters(class, &labels)?,
             ExportFormat::Peft => format!(
                 "from peft import PeftModel\nfrom transformers import {class}\n\n\
-                 base = {class}.from_pretrained(\"{model}\"{labels})\n\
+                 base = {class}.from_pretrained({model}{labels})\n\
                  model = PeftModel.from_pretrained(base, \"FOLDER\").eval()\n"
             ),
             ExportFormat::SafetensorsMerged => format!(
@@ -124,52 +124,86 @@ impl Export<'_> {
                  tokenizer = AutoTokenizer.from_pretrained(\"FOLDER\")\n"
             ),
         };
-        let mut out =
-            format!("\n## Use\n\n`FOLDER` is the folder of this file.\n\n```python\n{python}```\n");
-        let alone = matches!(&self.run.record.config.tuning, Tuning::Adapter(_))
-            && self.args.format != ExportFormat::SafetensorsMerged;
-        if alone {
-            out += &format!(
-                "\nTo train it further with `pelt`, where MODEL is a folder with {model}:\n\n```bash\n\
-                 pelt train --model MODEL --init-adapter {} --task {} --out RUN\n```\n",
-                self.last_folder()?,
-                self.run
-                    .record
-                    .config
-                    .data
-                    .task
-                    .as_deref()
-                    .unwrap_or("TASK"),
-            );
-        }
-        Ok(out)
+        Ok(format!(
+            "\n## Use\n\n`FOLDER` is the folder of this file.\n\n```python\n{python}```\n\n{}",
+            self.with_pelt()?
+        ))
     }
 
-    /// Where the run's own adapter lies.
-    fn last_folder(&self) -> Result<String> {
-        if self.args.format == ExportFormat::Peft {
-            return Ok("FOLDER".into());
+    /// What `pelt` can do with the folder.
+    fn with_pelt(&self) -> Result<String> {
+        let config = &self.run.record.config;
+        let model = &self.info.model_name;
+        if self.args.format == ExportFormat::SafetensorsMerged {
+            return Ok(
+                "For `pelt` it is an encoder like any other: `pelt train --model FOLDER`.\n".into(),
+            );
         }
-        let names = self.names()?;
-        Ok(match names.as_slice() {
-            [.., last] if names.len() > 1 => format!("FOLDER/{last}"),
-            _ => "FOLDER".into(),
-        })
+        let prompt_labels = match config.head.kind.prompt_labels() {
+            Some(PromptLabels::Unshifted) => " --prompt-labels unshifted",
+            Some(PromptLabels::Shifted) | None => "",
+        };
+        let names = match &config.tuning {
+            Tuning::Adapter(_) => self.names()?,
+            // Made of the adapters once more: a mixture is not taken over.
+            _ => return self.anew("--method fusion --fuse"),
+        };
+        if names.len() > 1 {
+            return self.anew("--stack");
+        }
+        let (rows, of_import, scored) = match &config.data.task {
+            Some(task) => (
+                format!("--task {task}"),
+                format!("--task {task}"),
+                format!("--task {task}"),
+            ),
+            None => (
+                "--train-file ROWS".to_string(),
+                format!(
+                    "--max-length {}{}",
+                    config.train.max_length,
+                    if config.data.pairs { " --pairs" } else { "" }
+                ),
+                "--file ROWS".to_string(),
+            ),
+        };
+        Ok(format!(
+            "With `pelt`, where MODEL is {model} or a folder with it, score it, and train it further:\n\n```bash\n\
+             pelt import --adapter FOLDER --model MODEL {of_import}{prompt_labels} --out IMPORTED\n\
+             pelt evaluate --run IMPORTED --model MODEL {scored}\n\
+             pelt train --model MODEL --init-adapter FOLDER --keep-head {rows}{prompt_labels} --out RUN\n```\n"
+        ))
+    }
+
+    /// How to train on these adapters anew.
+    fn anew(&self, option: &str) -> Result<String> {
+        let folders: Vec<String> = self
+            .names()?
+            .iter()
+            .map(|name| format!("FOLDER/{name}"))
+            .collect();
+        let rows = match &self.run.record.config.data.task {
+            Some(task) => format!("--task {task}"),
+            None => "--train-file ROWS".into(),
+        };
+        Ok(format!(
+            "With `pelt`, where MODEL is {} or a folder with it, train anew on these adapters:\n\n```bash\n\
+             pelt train --model MODEL {option} {} {rows} --out RUN\n```\n",
+            self.info.model_name,
+            folders.join(",")
+        ))
     }
 
     fn with_adapters(&self, class: &str, labels: &str) -> Result<String> {
-        let model = &self.info.model_name;
-        let flexible = matches!(
-            self.run.record.config.head.kind,
-            HeadKind::Flexible | HeadKind::FlexibleSpan { .. }
-        );
+        let model = quoted(&self.info.model_name);
+        let flexible = self.run.record.config.head.kind.is_flexible();
         let mut out = match flexible {
             true => format!(
-                "import adapters\n\nmodel = adapters.AutoAdapterModel.from_pretrained(\"{model}\")\n"
+                "import adapters\n\nmodel = adapters.AutoAdapterModel.from_pretrained({model})\n"
             ),
             false => format!(
                 "import adapters\nfrom transformers import {class}\n\n\
-                 model = {class}.from_pretrained(\"{model}\"{labels})\nadapters.init(model)\n"
+                 model = {class}.from_pretrained({model}{labels})\nadapters.init(model)\n"
             ),
         };
         let names = self.names()?;
@@ -188,11 +222,15 @@ impl Export<'_> {
             ),
             false => format!("model.set_active_adapters(adapters.Stack({listed}))\n"),
         };
+        if fused && flexible {
+            // The library looks for the head of one adapter, and a mixture's has the names of all.
+            out += &format!("model.active_head = \"{}\"\n", names.join(","));
+        }
         Ok(out + "model.eval()\n")
     }
 }
 
-/// A text as YAML reads it back, whatever is in it: a JSON string is one of YAML's.
+/// A text as YAML and Python read it back, whatever is in it: a JSON string is one of theirs.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -48,12 +48,17 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 
 /// Checks the name of an adapter.
 pub fn check_name(name: &str) -> Result<()> {
-    let of_name = |c: char| c.is_ascii_alphanumeric() || OF_NAMES.contains(&c);
     ensure!(
-        !name.is_empty() && name.chars().all(of_name),
+        is_name(name),
         "--name must be letters, digits, _ and -, but is \"{name}\""
     );
     Ok(())
+}
+
+/// Whether an adapter can have this name, which is that of a folder too.
+fn is_name(name: &str) -> bool {
+    let of_name = |c: char| c.is_ascii_alphanumeric() || OF_NAMES.contains(&c);
+    !name.is_empty() && name.chars().all(of_name)
 }
 
 /// Writes a folder that is there as a whole or not at all: it gets its name when everything is in it.

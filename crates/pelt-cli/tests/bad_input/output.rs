@@ -134,3 +134,41 @@ fn output_that_cannot_be_written_is_an_error() {
         assert_error(command, &answer, &["standard output", "No space left"]);
     }
 }
+
+#[test]
+fn a_run_that_was_killed_in_its_first_moment_can_be_begun_again() {
+    let scene = Scene::new();
+    scene.write("run/.started.json.x1y2.tmp", "{");
+    scene.succeeds(&train_on("bert"));
+    let names = scene.names("run");
+    assert!(
+        !names.iter().any(|name| name.ends_with(".tmp")),
+        "{names:?}"
+    );
+    // Files of others stay.
+    let scene = Scene::new();
+    scene.write("run/.notes.tmp", "mine");
+    scene.refuses(&train_on("bert"), &["run", "not empty"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_memory_ends_in_a_sentence() {
+    let scene = Scene::new();
+    scene.write("train.tsv", crate::common::labelled(40_000, 1));
+    // The address space of the process, in KiB: enough to begin, too little for the batch.
+    let command = format!(
+        "ulimit -v 200000; exec \"$0\" {}",
+        train_on("bert").replace("--batch-size 8", "--batch-size 40000")
+    );
+    let output = std::process::Command::new("sh")
+        .args(["-c", &command, env!("CARGO_BIN_EXE_pelt")])
+        .env("RAYON_NUM_THREADS", "1")
+        .current_dir(scene.path(""))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: there is no memory left"), "{said}");
+}

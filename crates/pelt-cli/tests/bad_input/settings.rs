@@ -132,3 +132,44 @@ fn sequences_must_fit_the_models_positions() {
     // Prompts behind the embedding block take no positions.
     scene.succeeds(&longest(64).replace("--method lora", "--method prompt"));
 }
+
+#[test]
+fn options_that_would_have_no_effect_are_refused() {
+    let scene = Scene::new();
+    for (arguments, option) in [
+        (
+            "train --model bert --task mrpc --validation-file dev.tsv --out no",
+            "--validation-file",
+        ),
+        (
+            "train --model bert --train-file train.tsv --train-split x --out no",
+            "--train-split",
+        ),
+        (
+            "train --model bert --train-file train.tsv --keep-head --out no",
+            "--init-adapter",
+        ),
+        (
+            "train --model bert --train-file train.tsv --method lora --keep-head --out no",
+            "--keep-head",
+        ),
+        (
+            "evaluate --run run --model bert --file dev.tsv --split x",
+            "--split",
+        ),
+        (
+            "merge --run run --weights 1 --model bert --out no",
+            "--weights",
+        ),
+    ] {
+        let answer = scene.pelt(arguments);
+        assert_eq!(answer.code, Some(2), "{arguments}");
+        let said = ["cannot be used with", "were not provided"];
+        assert!(
+            said.iter().any(|text| answer.stderr.contains(text)),
+            "{}",
+            answer.stderr
+        );
+        assert!(answer.stderr.contains(option), "{}", answer.stderr);
+    }
+}

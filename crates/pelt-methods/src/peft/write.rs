@@ -41,8 +41,8 @@ pub fn save_peft(
     target: &PeftTarget<'_>,
 ) -> Result<(), MethodError> {
     let path = folder.join(CONFIG_FILE);
-    let part = only_part(config).map_err(|why| MethodError::file(&path, why))?;
-    let module = head_module(target.head).map_err(|why| MethodError::file(&path, why))?;
+    let (part, module) =
+        part_and_module(config, target.head).map_err(|why| MethodError::file(&path, why))?;
     let mut tensors = match (part, adapter.parts.as_slice()) {
         (PartConfig::Prefix(prefix), [AnyMethod::Prefix(method)]) => {
             let table = tensors_by_name(&method.clone().eject(), &path)?;
@@ -88,8 +88,24 @@ pub fn peft_cannot_hold(
     config: &AdapterConfig,
     head: &BTreeMap<String, HostTensor>,
 ) -> Option<String> {
-    let module = only_part(config).and_then(|_| head_module(head));
-    module.err()
+    part_and_module(config, head).err()
+}
+
+/// The one method of an adapter and the module of its head, where PEFT can hold both.
+fn part_and_module<'a>(
+    config: &'a AdapterConfig,
+    head: &BTreeMap<String, HostTensor>,
+) -> Result<(&'a PartConfig, &'static str), String> {
+    let (part, module) = (only_part(config)?, head_module(head)?);
+    // RoBERTa's head has two layers.
+    if matches!(part, PartConfig::Prefix(_)) && head.contains_key("classifier.out_proj.weight") {
+        return Err(
+            "PEFT cannot run a prefix on RoBERTa's model for classification; AdapterHub's format can hold it, if it was trained \
+             without prefix.shift_positions"
+                .into(),
+        );
+    }
+    Ok((part, module))
 }
 
 /// The one method of an adapter that PEFT can hold.
