@@ -9,6 +9,7 @@ and must be the same bytes. Prints one line a case; exits with 1 if one differs,
 
 import argparse
 import json
+import logging
 import re
 import shutil
 import subprocess
@@ -344,7 +345,7 @@ def without_head(folder):
     from safetensors.torch import load_file, save_file
 
     config = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps({**config, "modules_to_save": None}))
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "modules_to_save": None, "task_type": None}))
     weights = folder / "adapter_model.safetensors"
     save_file({name: value for name, value in load_file(weights).items() if "lora" in name}, weights)
 
@@ -393,6 +394,8 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="a folder for all files, which is replaced")
     parser.add_argument("--only", default="", help="only cases with this in their names")
     arguments = parser.parse_args()
+    # Heads that are overwritten later are no news.
+    logging.disable(logging.WARNING)
     shutil.rmtree(arguments.out, ignore_errors=True)
     home = arguments.out / "home"
     home.mkdir(parents=True)
