@@ -55,7 +55,7 @@ pub use dropout::dropout;
 pub use gate::gate;
 pub use linear::Linear;
 pub use loss::{cross_entropy, mean_squared_error};
-pub use memory::{LastWords, keep_freed_memory};
+pub use memory::{Memory, keep_freed_memory};
 pub use narrow::Narrow;
 pub use norm::LayerNorm;
 pub use parts::{PARTS, parts, side_by_side, tunes_for_shapes, workers};

@@ -1,7 +1,6 @@
-//! How the process handles memory that it has freed, and what it says when there is no more.
+//! How the process handles memory that it has freed, and what it does when there is no more.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::Write;
 
 /// Makes freed memory stay with the process, to be used again by the next step.
 ///
@@ -24,44 +23,42 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// The system's allocator, except that a program which is given no memory says so and ends: Rust would abort it instead. For the
+/// The system's allocator, except that a program which is given no memory can say so: Rust would abort it. For the
 /// `#[global_allocator]` of a program:
 ///
 /// ```
-/// use pelt_ops::LastWords;
+/// use pelt_ops::Memory;
 ///
 /// #[global_allocator]
-/// static MEMORY: LastWords = LastWords {
-///     words: "error: there is no memory left\n",
-///     code: 2,
-/// };
+/// static MEMORY: Memory = Memory { none_left };
+///
+/// fn none_left() -> ! {
+///     eprintln!("error: there is no memory left");
+///     std::process::exit(2)
+/// }
 ///
 /// fn main() {
 ///     assert_eq!(vec![0; 3].len(), 3);
 /// }
 /// ```
 #[derive(Debug)]
-pub struct LastWords {
-    /// Written to standard error.
-    pub words: &'static str,
-    /// The program's exit code.
-    pub code: i32,
+pub struct Memory {
+    /// Called where there is none, on any thread; it should take none itself.
+    pub none_left: fn() -> !,
 }
 
-impl LastWords {
+impl Memory {
     fn check(&self, memory: *mut u8) -> *mut u8 {
-        if memory.is_null() {
-            // Nothing here takes memory, and nobody is left to tell if it fails.
-            let _ = std::io::stderr().write_all(self.words.as_bytes());
-            std::process::exit(self.code);
+        match memory.is_null() {
+            true => (self.none_left)(),
+            false => memory,
         }
-        memory
     }
 }
 
 // SAFETY: all memory is the system's allocator's own, whose rules the callers keep.
 #[allow(unsafe_code)]
-unsafe impl GlobalAlloc for LastWords {
+unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are those that the system's allocator asks for.
         self.check(unsafe { System.alloc(layout) })
