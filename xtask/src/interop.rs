@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Where the environment is kept [default: $PELT_CACHE, $XDG_CACHE_HOME/pelt or ~/.cache/pelt].
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Only recorded runs with this in their names.
+    /// Only cases with this in their names.
     #[arg(long, default_value = "", value_name = "TEXT")]
     only: String,
 }

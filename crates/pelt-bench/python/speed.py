@@ -15,8 +15,8 @@ Needs torch 2.9.0, transformers 4.57.6, adapters 1.3.0, peft 0.21.2 and pyarrow.
 
 import argparse
 import json
-import math
 import logging
+import math
 import os
 import platform
 import random

@@ -21,8 +21,6 @@ pub struct Progress {
     interrupt: Interrupt,
     bar: Option<ProgressBar>,
     last_line: Instant,
-    /// Seconds of the first step.
-    first: Option<f64>,
     /// Tokens a second, and seconds a step; those of the first step only until there is a second one.
     speed: f64,
     step: f64,
@@ -44,7 +42,6 @@ impl Progress {
             interrupt: Interrupt::listen()?,
             bar,
             last_line: Instant::now(),
-            first: None,
             speed: 0.0,
             step: 0.0,
             steps: 0,
@@ -67,22 +64,19 @@ impl Observer for Progress {
     fn on_step(&mut self, report: &StepReport) {
         let tokens = report.tokens as f64 / report.seconds.max(1e-9);
         self.steps += 1;
+        // Before the second step that of the first one alone.
+        if self.steps == 2 && self.step > LONG_START.max(5.0 * report.seconds) {
+            self.say(&format!(
+                "the first step took {}, most of it to prepare the device's programs; the second one {:.1} s",
+                duration(self.step),
+                report.seconds
+            ));
+        }
         // A moving average: one long batch should not move the estimate. A device that makes its programs in the first step
         // says nothing by it about the others.
         let kept = if self.steps <= 2 { 0.0 } else { 0.95 };
         self.speed = self.speed * kept + tokens * (1.0 - kept);
         self.step = self.step * kept + report.seconds * (1.0 - kept);
-        match self.first {
-            None => self.first = Some(report.seconds),
-            Some(first) if self.steps == 2 && first > LONG_START.max(5.0 * report.seconds) => {
-                self.say(&format!(
-                    "the first step took {}, most of it to prepare the device's programs; the second one {:.1} s",
-                    duration(first),
-                    report.seconds
-                ));
-            }
-            Some(_) => {}
-        }
         let left = (report.total_steps - report.step) as f64;
         let message = format!(
             "loss {:.4}  lr {:.2e}  {:.0} tokens/s  {} left",

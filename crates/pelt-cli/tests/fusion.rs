@@ -55,20 +55,9 @@ fn a_mixture_is_trained_and_runs_with_its_adapters() {
     assert!(answers.json_lines()[0]["label"].is_string());
 
     // The mixture by hand: its files are those of the other library.
-    scene.write_integers(
-        "inputs.safetensors",
-        &[
-            ("input_ids", &[1, 4], &[2, 5, 6, 3]),
-            ("attention_mask", &[1, 4], &[1, 1, 1, 1]),
-        ],
-    );
-    let forward = "forward --model bert --inputs inputs.safetensors --output out.safetensors";
-    scene.succeeds(&format!("{forward} --adapter run"));
-    let whole = scene.tensors("out.safetensors")["last_hidden_state"].clone();
-    scene.succeeds(&format!(
-        "{forward} --adapter first --adapter second --fusion run"
-    ));
-    assert_eq!(scene.tensors("out.safetensors")["last_hidden_state"], whole);
+    let whole = scene.last_hidden("--adapter run");
+    let by_hand = scene.last_hidden("--adapter first --adapter second --fusion run");
+    assert_eq!(by_hand, whole);
 
     scene.write(
         "second/adapter.safetensors",
@@ -187,18 +176,7 @@ fn names_of_mixed_adapters_lead_out_of_no_folder() {
         serde_json::json!(["mine_1", "mine_2"])
     );
 
-    scene.write_integers(
-        "inputs.safetensors",
-        &[
-            ("input_ids", &[1, 4], &[2, 5, 6, 3]),
-            ("attention_mask", &[1, 4], &[1, 1, 1, 1]),
-        ],
-    );
-    let forward = "forward --model bert --inputs inputs.safetensors --output out.safetensors";
-    scene.succeeds(&format!("{forward} --adapter run"));
-    let whole = scene.tensors("out.safetensors")["last_hidden_state"].clone();
-    scene.succeeds(&format!(
-        "{forward} --adapter out/mine_1 --adapter out/mine_2 --fusion out"
-    ));
-    assert_eq!(scene.tensors("out.safetensors")["last_hidden_state"], whole);
+    let whole = scene.last_hidden("--adapter run");
+    let by_hand = scene.last_hidden("--adapter out/mine_1 --adapter out/mine_2 --fusion out");
+    assert_eq!(by_hand, whole);
 }

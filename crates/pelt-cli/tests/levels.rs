@@ -78,23 +78,14 @@ fn a_new_adapter_is_trained_on_top_of_others_and_runs_with_them() {
         .pelt_with_input(predict, "the movie was good\n")
         .json_lines();
     assert!(with[0]["label"].is_string());
-    scene.write_integers(
-        "inputs.safetensors",
-        &[
-            ("input_ids", &[1, 4], &[2, 5, 6, 3]),
-            ("attention_mask", &[1, 4], &[1, 1, 1, 1]),
-        ],
-    );
     let forward = "forward --model bert --inputs inputs.safetensors --output out.safetensors";
-    scene.succeeds(&format!("{forward} --adapter run"));
-    let whole = scene.tensors("out.safetensors")["last_hidden_state"].clone();
+    let whole = scene.last_hidden("--adapter run");
     // The same stack by hand: the run's own adapter is an ordinary one.
     for file in ["adapter_config.json", "adapter.safetensors"] {
         scene.write(&format!("own/{file}"), scene.read(&format!("run/{file}")));
     }
     let folders = "--adapter tapt --adapter hub --adapter first --adapter own";
-    scene.succeeds(&format!("{forward} {folders}"));
-    assert_eq!(scene.tensors("out.safetensors")["last_hidden_state"], whole);
+    assert_eq!(scene.last_hidden(folders), whole);
     scene.refuses(
         &format!("{forward} --adapter tapt --adapter run"),
         &["run", "on top of other adapters"],

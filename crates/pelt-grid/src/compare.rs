@@ -134,10 +134,7 @@ fn sources(left: &Summary, right: &Summary) -> Table {
         );
         compare(
             name("reported rows"),
-            |record| {
-                let scored = record.reported.first()?;
-                Some(format!("{} ({} rows)", scored.set, scored.rows))
-            },
+            |record| Some(record.reported.first()?.rows_shown()),
             of_task,
         );
     }

@@ -81,6 +81,20 @@ pub struct Scored {
     pub predictions: Option<String>,
 }
 
+impl DataUsed {
+    /// The training rows, as messages name them.
+    pub(crate) fn rows_shown(&self) -> String {
+        format!("{} ({} rows)", self.train, self.train_rows)
+    }
+}
+
+impl Scored {
+    /// The rows, as messages name them.
+    pub(crate) fn rows_shown(&self) -> String {
+        format!("{} ({} rows)", self.set, self.rows)
+    }
+}
+
 /// How large the result is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Size {
@@ -157,48 +171,30 @@ impl Record {
     /// What differs between the rows of this record and those of another one of the same task, which may have another seed:
     /// training rows are drawn by it.
     pub(crate) fn rows_differ(&self, other: &Self) -> Option<String> {
-        let differ = |what: &str, then: String, now: String| {
-            (then != now).then(|| format!("{what} {then} then, {now} now"))
+        let all = |record: &Self| {
+            let data = &record.data;
+            let reported = record
+                .reported
+                .first()
+                .map_or("none".into(), Scored::rows_shown);
+            let mut found = vec![
+                ("training rows", data.rows_shown()),
+                ("reported rows", reported),
+                ("development rows", record.development.rows_shown()),
+            ];
+            if self.cell.seed == other.cell.seed {
+                let development = data.development_fingerprint.clone().unwrap_or_default();
+                found.push((
+                    "training rows with the SHA-256",
+                    data.train_fingerprint.clone(),
+                ));
+                found.push(("development rows with the SHA-256", development));
+            }
+            found
         };
-        let set = |scored: Option<&Scored>| {
-            scored.map_or("none".into(), |scored| {
-                format!("{} ({} rows)", scored.set, scored.rows)
-            })
-        };
-        let train = |data: &DataUsed| format!("{} ({} rows)", data.train, data.train_rows);
-        let mut found = differ("training rows", train(&self.data), train(&other.data))
-            .or_else(|| {
-                differ(
-                    "reported rows",
-                    set(self.reported.first()),
-                    set(other.reported.first()),
-                )
-            })
-            .or_else(|| {
-                differ(
-                    "development rows",
-                    set(Some(&self.development)),
-                    set(Some(&other.development)),
-                )
-            });
-        if self.cell.seed == other.cell.seed {
-            let development =
-                |data: &DataUsed| data.development_fingerprint.clone().unwrap_or_default();
-            let [then, now] = [&self.data, &other.data];
-            found = found
-                .or_else(|| {
-                    let [then, now] = [then, now].map(|data| data.train_fingerprint.clone());
-                    differ("training rows with the SHA-256", then, now)
-                })
-                .or_else(|| {
-                    differ(
-                        "development rows with the SHA-256",
-                        development(then),
-                        development(now),
-                    )
-                });
-        }
-        found
+        let mut pairs = all(self).into_iter().zip(all(other));
+        let ((what, then), (_, now)) = pairs.find(|(then, now)| then != now)?;
+        Some(format!("{what} {then} then, {now} now"))
     }
 
     /// Reads the record of a cell's folder; `None` where there is none.

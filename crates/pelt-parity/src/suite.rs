@@ -119,18 +119,19 @@ pub fn run(fixtures: &Path, name: &str, device: &Device) -> Result<Report> {
     );
 
     #[cfg(feature = "flex")]
+    let started = Instant::now();
+    let full = train(fixtures, device, Precision::F32)?;
+    #[cfg(feature = "flex")]
     {
-        let started = Instant::now();
         let expected = train(fixtures, &Device::flex(), Precision::F32)?;
-        let found = train(fixtures, device, Precision::F32)?;
-        let largest = farthest(&found, &expected);
+        let largest = farthest(&full, &expected);
         if !within(largest, LOSSES) {
             problems.push(format!("the losses of training differ by {largest:e}"));
         }
         let seconds = started.elapsed().as_secs_f64();
         section(
             "losses of 30 steps of training, from flex",
-            found.len(),
+            full.len(),
             largest,
             LOSSES,
             seconds,
@@ -141,9 +142,8 @@ pub fn run(fixtures: &Path, name: &str, device: &Device) -> Result<Report> {
             continue;
         }
         let started = Instant::now();
-        let expected = train(fixtures, device, Precision::F32)?;
         let found = train(fixtures, device, precision)?;
-        let largest = farthest(&found, &expected);
+        let largest = farthest(&found, &full);
         if !within(largest, tolerance) {
             problems.push(format!(
                 "the losses of training in {precision} differ from those in f32 by {largest:e}"

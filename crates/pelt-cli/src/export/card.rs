@@ -151,21 +151,17 @@ impl Export<'_> {
         if names.len() > 1 {
             return self.anew("--stack");
         }
-        let (rows, of_import, scored) = match &config.data.task {
-            Some(task) => (
-                format!("--task {task}"),
-                format!("--task {task}"),
-                format!("--task {task}"),
-            ),
-            None => (
-                "--train-file ROWS".to_string(),
-                format!(
-                    "--max-length {}{}",
-                    config.train.max_length,
-                    if config.data.pairs { " --pairs" } else { "" }
-                ),
-                "--file ROWS".to_string(),
-            ),
+        let rows = self.rows();
+        let (of_import, scored) = match &config.data.task {
+            Some(_) => (rows.clone(), rows.clone()),
+            None => {
+                let pairs = if config.data.pairs { " --pairs" } else { "" };
+                let length = config.train.max_length;
+                (
+                    format!("--max-length {length}{pairs}"),
+                    "--file ROWS".into(),
+                )
+            }
         };
         Ok(format!(
             "With `pelt`, where MODEL is {model} or a folder with it, score it, and train it further:\n\n```bash\n\
@@ -182,16 +178,21 @@ impl Export<'_> {
             .iter()
             .map(|name| format!("FOLDER/{name}"))
             .collect();
-        let rows = match &self.run.record.config.data.task {
-            Some(task) => format!("--task {task}"),
-            None => "--train-file ROWS".into(),
-        };
         Ok(format!(
             "With `pelt`, where MODEL is {} or a folder with it, train anew on these adapters:\n\n```bash\n\
-             pelt train --model MODEL {option} {} {rows} --out RUN\n```\n",
+             pelt train --model MODEL {option} {} {} --out RUN\n```\n",
             self.info.model_name,
-            folders.join(",")
+            folders.join(","),
+            self.rows()
         ))
+    }
+
+    /// What `pelt train` is to be trained on.
+    fn rows(&self) -> String {
+        match &self.run.record.config.data.task {
+            Some(task) => format!("--task {task}"),
+            None => "--train-file ROWS".into(),
+        }
     }
 
     fn with_adapters(&self, class: &str, labels: &str) -> Result<String> {

@@ -188,6 +188,22 @@ impl Scene {
         .unwrap();
     }
 
+    /// The last hidden states of the model `bert` for one text, with these further options.
+    pub fn last_hidden(&self, options: &str) -> HostTensor {
+        let ids: &[i64] = &[2, 5, 6, 3];
+        self.write_integers(
+            "inputs.safetensors",
+            &[
+                ("input_ids", &[1, 4], ids),
+                ("attention_mask", &[1, 4], &[1, 1, 1, 1]),
+            ],
+        );
+        self.succeeds(&format!(
+            "forward --model bert --inputs inputs.safetensors --output out.safetensors {options}"
+        ));
+        self.tensors("out.safetensors")["last_hidden_state"].clone()
+    }
+
     pub fn tensors(&self, relative: &str) -> BTreeMap<String, HostTensor> {
         let files = TensorFiles::open(&self.path(relative)).unwrap();
         files.read_all().unwrap()
