@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
-use pelt_data::{Card, Target, TextDataset};
+use pelt_data::{Card, Target, TextDataset, fingerprint};
 use pelt_metrics::{Evaluation, Metric};
 use pelt_train::Examples;
 use serde_json::{Map, Value};
@@ -197,6 +197,7 @@ fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSetti
             "split": scored.set.split,
             "rows": scored.set.questions.len(),
             "published_rows": scored.set.published_rows,
+            "fingerprint": scored.set.fingerprint(),
         }));
         if !args.json {
             print_line(scored.describe())?;
@@ -237,6 +238,7 @@ fn describe_json(shown: &[Scored<'_>]) -> Value {
             "split": set.split,
             "rows": set.rows.len(),
             "published_rows": set.published_rows,
+            "fingerprint": fingerprint(set),
             "truncated_rows": truncated,
         })
     });

@@ -137,6 +137,11 @@ fn sources(left: &Summary, right: &Summary) -> Table {
             |record| Some(record.reported.first()?.rows_shown()),
             of_task,
         );
+        compare(
+            name("SHA-256 of the reported rows"),
+            |record| Some(short(record.reported.first()?.fingerprint.as_ref()?)),
+            of_task,
+        );
     }
     Table {
         rows,

@@ -73,6 +73,9 @@ pub struct Scored {
     pub rows: u64,
     /// Number of rows of the published split, where it is another one.
     pub published_rows: Option<u64>,
+    /// SHA-256 of reported rows, which records of early versions lack. That of development rows is in [`DataUsed`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// The metric that is compared.
     pub score: f64,
     /// All metrics by name, and the loss.
@@ -171,6 +174,8 @@ impl Record {
     /// What differs between the rows of this record and those of another one of the same task, which may have another seed:
     /// training rows are drawn by it.
     pub(crate) fn rows_differ(&self, other: &Self) -> Option<String> {
+        let digest = |record: &Self| record.reported.first()?.fingerprint.clone();
+        let both_have_digests = digest(self).is_some() && digest(other).is_some();
         let all = |record: &Self| {
             let data = &record.data;
             let reported = record
@@ -182,6 +187,10 @@ impl Record {
                 ("reported rows", reported),
                 ("development rows", record.development.rows_shown()),
             ];
+            if both_have_digests {
+                let digest = digest(record).unwrap_or_default();
+                found.push(("reported rows with the SHA-256", digest));
+            }
             if self.cell.seed == other.cell.seed {
                 let development = data.development_fingerprint.clone().unwrap_or_default();
                 found.push((
@@ -270,6 +279,7 @@ pub(crate) mod tests {
             set: format!("{task} {split}"),
             rows: 100,
             published_rows: None,
+            fingerprint: None,
             score,
             values: BTreeMap::from([("accuracy".to_string(), score), ("loss".to_string(), 0.5)]),
             predictions: None,
@@ -351,6 +361,16 @@ pub(crate) mod tests {
         // Another seed draws other rows.
         other.cell.seed = 43;
         assert_eq!(one.rows_differ(&other), None);
+        // Records of early versions have no digest of the reported rows.
+        other.reported[0].fingerprint = Some("d1ce".into());
+        assert_eq!(one.rows_differ(&other), None);
+        let mut changed = other.clone();
+        changed.reported[0].fingerprint = Some("cafe".into());
+        let told = changed.rows_differ(&other).unwrap();
+        assert!(
+            told.contains("reported rows with the SHA-256 cafe then, d1ce now"),
+            "{told}"
+        );
         other.reported[0].rows = 99;
         let told = one.rows_differ(&other).unwrap();
         assert!(

@@ -87,6 +87,7 @@ impl RunFile {
             set: on.set.clone(),
             rows: on.rows,
             published_rows: None,
+            fingerprint: None,
             score: *score.ok_or_else(|| missing(&format!("score `{metric}`")))?,
             values: self.results.best.clone(),
             predictions: None,
@@ -214,6 +215,7 @@ struct Split {
     split: String,
     rows: u64,
     published_rows: Option<u64>,
+    fingerprint: Option<String>,
 }
 
 /// A gate of that output.
@@ -283,6 +285,7 @@ impl Evaluated {
                 set: format!("{} {}", split.set, split.split),
                 rows: split.rows,
                 published_rows: split.published_rows,
+                fingerprint: split.fingerprint,
                 score,
                 values,
                 predictions: files.into_iter().find(|file| folder.join(file).is_file()),
@@ -335,7 +338,7 @@ mod tests {
         let text = r#"{"accuracy":0.5,"loss":1.0,"trained_on":"mnli train","validation_mismatched":{"accuracy":0.25},
             "gates":[{"layer":0,"component":"lora.query","mean":0.5},{"layer":null,"component":"lora.pooler","mean":0.5},
             {"level":2,"layer":1,"component":"prefix","mean":0.5}],
-            "data":[{"set":"mnli","split":"validation_matched","rows":4,"published_rows":9},
+            "data":[{"set":"mnli","split":"validation_matched","rows":4,"published_rows":9,"fingerprint":"f00d"},
                     {"set":"mnli","split":"validation_mismatched","rows":4,"published_rows":null}]}"#;
         std::fs::write(&path, text.replace('\n', "")).unwrap();
         std::fs::write(
@@ -347,6 +350,11 @@ mod tests {
         let scores: Vec<f64> = found.splits.iter().map(|split| split.score).collect();
         assert_eq!(scores, [0.5, 0.25]);
         assert_eq!(found.splits[0].set, "mnli validation_matched");
+        let digests = found
+            .splits
+            .iter()
+            .map(|split| split.fingerprint.as_deref());
+        assert_eq!(digests.collect::<Vec<_>>(), [Some("f00d"), None]);
         assert!(found.splits[0].predictions.is_some() && found.splits[1].predictions.is_none());
         let gates: Vec<_> = found
             .gates

@@ -8,7 +8,7 @@ use crate::{Record, Scored};
 /// A column: its name and its value in a record.
 type Field = (&'static str, fn(&Record) -> String);
 
-const FIELDS: [Field; 39] = [
+const FIELDS: [Field; 40] = [
     ("task", |record| record.cell.task.clone()),
     ("method", |record| record.cell.method.clone()),
     ("learning_rate", |record| {
@@ -31,6 +31,10 @@ const FIELDS: [Field; 39] = [
     ("train_rows", |record| record.data.train_rows.to_string()),
     ("train_fingerprint", |record| {
         record.data.train_fingerprint.clone()
+    }),
+    ("reported_fingerprint", |record| {
+        let reported = record.reported.first();
+        or_empty(&reported.and_then(|rows| rows.fingerprint.as_ref()))
     }),
     ("trainable_parameters", |record| {
         record.size.trainable.to_string()

@@ -162,6 +162,7 @@ impl Sample {
         let scored = |split: &str| Scored {
             set: format!("{name} {split}"),
             rows: ROWS as u64,
+            fingerprint: None,
             published_rows: (name == "stsb").then_some(1500),
             score: share,
             values: BTreeMap::new(),
