@@ -1,6 +1,6 @@
 //! Running cargo, and where the workspace and its build outputs lie.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -33,6 +33,15 @@ pub fn target() -> Result<PathBuf> {
     Ok(metadata()?.target_directory.into_std_path_buf())
 }
 
+/// Whether cargo tells something of this package by the environment variable, as it does to what it runs.
+///
+/// ring's build script asks to be run anew whenever one of them changes: passed on, they would have everything that depends
+/// on it compiled again after each `cargo build` that was typed by hand.
+fn is_of_this_package(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy();
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+}
+
 /// Runs cargo in the workspace's top folder with its output shown, and fails if it does.
 pub fn run(arguments: &[&str]) -> Result<()> {
     run_with(arguments, &[])
@@ -42,7 +51,11 @@ pub fn run(arguments: &[&str]) -> Result<()> {
 pub fn run_with(arguments: &[&str], variables: &[(&str, OsString)]) -> Result<()> {
     // Cargo tells the programs that it runs which cargo it is, so that toolchain overrides carry over.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_package(name)) {
+        command.env_remove(name);
+    }
+    let status = command
         .args(arguments)
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .current_dir(workspace_root())
@@ -52,4 +65,16 @@ pub fn run_with(arguments: &[&str], variables: &[(&str, OsString)]) -> Result<()
         bail!("`cargo {}` failed ({status})", arguments.join(" "));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cargo_says_of_this_package_is_not_passed_on() {
+        let kept = |name: &str| !is_of_this_package(OsStr::new(name));
+        assert!(kept("CARGO") && kept("CARGO_HOME") && kept("CARGO_TARGET_DIR") && kept("PATH"));
+        assert!(!kept("CARGO_MANIFEST_DIR") && !kept("CARGO_PKG_NAME"));
+    }
 }
