@@ -185,6 +185,16 @@ fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSetti
         if let Some(folder) = &args.predictions {
             scored.write(folder)?;
         }
+        if !args.json {
+            print_line(scored.describe())?;
+            for (name, value) in &scored.evaluation.values {
+                print_line(format!("  {name:22} {value:.2}"))?;
+            }
+            if let Some(gates) = &scored.gates {
+                gates::print(gates)?;
+            }
+            continue;
+        }
         let mut values = values_json(&scored.evaluation, scored.gates.as_deref())?;
         match index {
             0 => out.append(&mut values),
@@ -199,15 +209,6 @@ fn run_questions(args: &EvaluateArgs, record: RunRecord, settings: QuestionSetti
             "published_rows": scored.set.published_rows,
             "fingerprint": scored.set.fingerprint(),
         }));
-        if !args.json {
-            print_line(scored.describe())?;
-            for (name, value) in &scored.evaluation.values {
-                print_line(format!("  {name:22} {value:.2}"))?;
-            }
-            if let Some(gates) = &scored.gates {
-                gates::print(gates)?;
-            }
-        }
     }
     if args.json {
         out.insert("data".into(), data.into());
