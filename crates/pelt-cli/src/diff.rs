@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use pelt_tensors::{HostTensor, TensorFiles};
 use serde::Serialize;
 use serde_json::Value;
@@ -17,8 +17,14 @@ const COPIES: &str = ".prefix_tuning.pool.";
 /// Stands for the adapter's own name in the names of its tensors.
 const OWN_NAME: &str = ".*.";
 
-/// Entries of a description that say nothing about what is computed.
-const UNCOMPARED: [&str; 2] = ["name", "version"];
+/// Entries of a description that say nothing about what is computed: names, and the class that the head was on.
+const UNCOMPARED: [&str; 5] = [
+    "name",
+    "version",
+    "model_name",
+    "model_class",
+    "base_model_name_or_path",
+];
 
 /// A setting that differs; `null` where there is none.
 #[derive(Serialize)]
@@ -50,6 +56,13 @@ struct Difference {
 /// Whether the adapters are the same.
 pub fn run(args: &DiffArgs) -> Result<bool> {
     let [a, b] = [Adapter::read(&args.a)?, Adapter::read(&args.b)?];
+    ensure!(
+        a.is_of_peft() == b.is_of_peft(),
+        "{} and {}: one is in PEFT's format and the other in AdapterHub's, in which settings and tensors have other names; import \
+         the one of PEFT, and compare the run",
+        args.a.display(),
+        args.b.display()
+    );
     let mut found = Difference {
         settings: Vec::new(),
         tensors: Vec::new(),
@@ -160,6 +173,10 @@ impl Adapter {
             files,
             tensors,
         })
+    }
+
+    fn is_of_peft(&self) -> bool {
+        self.settings.contains_key("peft_type")
     }
 
     fn tensor(&self, name: &str) -> Result<Option<HostTensor>> {

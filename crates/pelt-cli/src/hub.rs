@@ -109,6 +109,12 @@ fn folder(place: &Path, choose: &Choose<'_>) -> Result<PathBuf> {
         .filter(|_| !place.exists())
         .and_then(|name| Repository::model(name).ok());
     let Some(repository) = repository else {
+        let is_one_word = place.components().count() == 1 && place.extension().is_none();
+        anyhow::ensure!(
+            place.exists() || !is_one_word,
+            "{}: no such folder; names on the Hub have an owner, as in google-bert/bert-base-uncased",
+            place.display()
+        );
         // What is no folder either is said by whoever reads it.
         return Ok(place.to_path_buf());
     };

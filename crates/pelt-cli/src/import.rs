@@ -1,6 +1,6 @@
 //! `pelt import`: an adapter of another library as a finished run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
@@ -140,9 +140,12 @@ fn target(
             card.target.clone()
         }
         None if kind.is_span() => Target::Span,
-        None if !args.labels.is_empty() => Target::Classification {
-            labels: args.labels.clone(),
-        },
+        None if !args.labels.is_empty() => {
+            check_labels(args, names.as_deref().unwrap_or_default())?;
+            Target::Classification {
+                labels: args.labels.clone(),
+            }
+        }
         None if outputs == 1 => Target::Regression { range: None },
         None => Target::Classification {
             labels: names.unwrap_or_else(|| {
@@ -185,6 +188,25 @@ fn check_order(args: &ImportArgs, card: &Card, names: &[String]) -> Result<()> {
         names.join(", "),
         card.name,
         labels.join(", ")
+    );
+    Ok(())
+}
+
+/// Checks that the labels of the command line can be those of the file's classes, which they rename one by one.
+fn check_labels(args: &ImportArgs, names: &[String]) -> Result<()> {
+    let apart: BTreeSet<&String> = args.labels.iter().collect();
+    ensure!(
+        apart.len() == args.labels.len()
+            && args.labels.iter().all(|label| !label.trim().is_empty()),
+        "--labels must be names that differ, but is {}",
+        args.labels.join(",")
+    );
+    ensure!(
+        !in_another_order(&args.labels, names),
+        "{}: its head has the classes {} in this order, but --labels has {}; leave it out, and the file's names are taken",
+        args.adapter.display(),
+        names.join(", "),
+        args.labels.join(", ")
     );
     Ok(())
 }

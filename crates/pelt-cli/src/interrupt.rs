@@ -1,29 +1,50 @@
-//! Ctrl-C and a request to end, while something is being trained: the first one lets the step end and its state be saved, the
-//! second one ends the program at once, as the first does where nothing is being trained.
+//! Ctrl-C and a request to end, from the start of a training to the end of the program: the first one lets a step end and its
+//! state be saved, the second one ends the program at once, as the first does where nothing is trained any more.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use pelt_train::CHECKPOINT_FILE;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+use crate::talk;
 
 /// Exit code of a program that was asked to end: that of a shell for Ctrl-C.
 pub const EXIT_INTERRUPTED: i32 = 130;
 
-/// Notes requests to end for as long as it lives.
+/// How a run that did not end is gone on with.
+pub const GO_ON: &str = "the same command with --resume, and without --force, goes on from there";
+
+/// Notes requests to end; when it is dropped, the program ends at the next one.
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Begins to listen.
-    pub fn listen() -> Result<Self> {
+    /// Begins to listen, for a run in this folder.
+    pub fn listen(folder: &Path) -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the first request finds the flag unset here, and sets it there.
-            flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED, Arc::clone(&asked))
-                .and_then(|_| flag::register(signal, Arc::clone(&asked)))
-                .context("requests to end cannot be listened to")?;
-        }
+        let mut signals =
+            Signals::new([SIGINT, SIGTERM]).context("requests to end cannot be listened to")?;
+        let (noted, checkpoint) = (Arc::clone(&asked), folder.join(CHECKPOINT_FILE));
+        std::thread::Builder::new()
+            .name("interrupt".into())
+            .spawn(move || {
+                for _ in signals.forever() {
+                    if !noted.swap(true, Ordering::Relaxed) {
+                        talk::say("ending, once what is being computed is done and saved; ask again to end at once");
+                        continue;
+                    }
+                    match checkpoint.exists() {
+                        true => talk::error(format_args!("interrupted; the last state that was saved is in {}; {GO_ON}", checkpoint.display())),
+                        false => talk::error("interrupted; no state was saved"),
+                    }
+                    // Without what others registered for an exit: they may be at work.
+                    signal_hook::low_level::exit(EXIT_INTERRUPTED);
+                }
+            })
+            .context("requests to end cannot be listened to")?;
         Ok(Self(asked))
     }
 
@@ -35,7 +56,6 @@ impl Interrupt {
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
-        // From now on a request ends the program.
         self.0.store(true, Ordering::Relaxed);
     }
 }

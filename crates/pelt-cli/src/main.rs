@@ -89,9 +89,7 @@ fn main() {
         // A closed pipe (`pelt predict | head`) is no error.
         Ok(Err(error)) if is_broken_pipe(&error) => {}
         Ok(Err(error)) if is_interrupted(&error) => {
-            talk::error(format_args!(
-                "{error:#}; the same command with --resume goes on from there"
-            ));
+            talk::error(format_args!("{error:#}; {}", interrupt::GO_ON));
             std::process::exit(interrupt::EXIT_INTERRUPTED);
         }
         Ok(Err(error)) => {

@@ -1,6 +1,6 @@
 //! `pelt merge`: an adapter in the weights of its encoder, or several LoRAs in one.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use pelt_methods::{Combination, ModelInfo, adapterhub_cannot_hold, combine_loras};
 
 use crate::args::{CombinationChoice, ExportArgs, ExportFormat, MergeArgs};
@@ -47,6 +47,12 @@ fn combine(args: &MergeArgs) -> Result<()> {
         CombinationChoice::Linear => Combination::Linear,
     };
     let (config, adapter) = combine_loras(&levels, combination)?;
+    config.validate(base.encoder.shape()).with_context(|| {
+        format!(
+            "the {} LoRAs cannot be put beside one another on this encoder; --combination linear adds up LoRAs of one rank",
+            levels.len()
+        )
+    })?;
     if let Some(why) = config.parts.iter().find_map(adapterhub_cannot_hold) {
         talk::note(format!("`adapters` will not load the result: {why}"));
     }
@@ -59,6 +65,7 @@ fn combine(args: &MergeArgs) -> Result<()> {
     info.model_class = info.flexible_class();
     export::in_new_folder(&args.out, |out| {
         pelt_methods::save(out, &args.name, &config, &adapter, &info)?;
+        export::card_of_combination(out, args, &info.model_name)?;
         Ok(pelt_methods::save_pytorch_copies(out)?)
     })
 }

@@ -1,6 +1,7 @@
 //! Progress on standard error: a bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -28,7 +29,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new() -> Result<Self> {
+    /// For a run in this folder.
+    pub fn new(folder: &Path) -> Result<Self> {
         let with_bar = std::io::stderr().is_terminal() && talk::volume() == Volume::Normal;
         let bar = with_bar.then(|| {
             let bar = ProgressBar::new(0);
@@ -39,7 +41,7 @@ impl Progress {
             bar
         });
         Ok(Self {
-            interrupt: Interrupt::listen()?,
+            interrupt: Interrupt::listen(folder)?,
             bar,
             last_line: Instant::now(),
             speed: 0.0,

@@ -47,7 +47,7 @@ impl Target<'_> {
     ) -> Result<Outcome<Adapter>> {
         // A run that was killed before its first checkpoint starts again from the beginning.
         let resume = self.resume && self.folder.join(CHECKPOINT_FILE).exists();
-        let mut progress = Progress::new()?;
+        let mut progress = Progress::new(self.folder)?;
         talk::say(describe_steps(trainer));
         Ok(trainer.run(model, resume, &mut progress)?)
     }

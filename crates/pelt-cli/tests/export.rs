@@ -95,7 +95,7 @@ fn adapterhubs_files_hold_the_same_adapter_and_head_twice() {
     );
     scene.refuses(
         "export --run run_auto --model bert --format peft --out other",
-        &["run_auto", "several parts", "AdapterHub"],
+        &["run_auto", "several parts", "export --format adapterhub`"],
     );
     scene.refuses(
         "export --run run_auto --model bert --format safetensors-merged --out other",
@@ -164,8 +164,123 @@ fn every_adapter_of_a_stack_has_a_folder() {
     assert!(card.contains("Stack(\"level_1\", \"level_2\")"), "{card}");
     scene.refuses(
         "export --run run --model bert --format peft --out other",
-        &["run", "stands on others", "adapterhub"],
+        &[
+            "run",
+            "stands on others",
+            "--format adapterhub` can hold it",
+        ],
     );
+}
+
+#[test]
+fn a_refusal_names_the_formats_that_can_hold_the_run() {
+    let scene = scene();
+    let tries = [
+        ("--method prompt --set prompt.word_embeddings=true", "peft"),
+        ("--method lora --set lora.use_gating=true", "adapterhub"),
+        ("--method lora --set lora.use_rslora=true", "peft"),
+    ];
+    for (number, (settings, can)) in tries.into_iter().enumerate() {
+        scene.succeeds(&format!("{TRAIN} {settings} --out run{number}"));
+        let export = format!("export --run run{number} --model bert --format");
+        for format in ["adapterhub", "peft", "safetensors-merged"] {
+            let out = format!("above/of/{number}_{format}");
+            let arguments = format!("{export} {format} --out {out}");
+            let answer = scene.pelt(&arguments);
+            if answer.code == Some(0) {
+                continue;
+            }
+            common::assert_error(
+                &arguments,
+                &answer,
+                &[&format!("run{number}"), "export --format", can],
+            );
+            for named in ["adapterhub", "peft", "safetensors-merged"] {
+                let is_named = answer.stderr.contains(&format!("--format {named}`"));
+                let holds = scene.path(&format!("above/of/{number}_{named}")).exists()
+                    || scene
+                        .pelt(&format!(
+                            "{export} {named} --out of_{number}_{format}_{named}"
+                        ))
+                        .code
+                        == Some(0);
+                assert_eq!(is_named, holds, "{named}: {answer:?}");
+            }
+        }
+    }
+    // What nothing can hold, and nothing is left of the try.
+    scene.succeeds(&format!(
+        "{TRAIN} --method lora --stack run1 --stacked-lora sum --out sum"
+    ));
+    scene.refuses(
+        "export --run sum --model bert --format adapterhub --out not/there/out",
+        &["sum", "--stacked-lora composed", "no other format"],
+    );
+}
+
+/// The lines of a card's `bash` block.
+fn lines_for_pelt(card: &str) -> Vec<String> {
+    let block = card.split("```bash\n").nth(1).unwrap();
+    let block = block.split("```").next().unwrap();
+    block
+        .lines()
+        .map(|line| line.trim_start_matches("pelt ").to_string())
+        .collect()
+}
+
+#[test]
+fn the_lines_of_a_card_run_on_files_of_ones_own() {
+    let scene = scene();
+    let pairs: String = (0..24)
+        .map(|row| match row % 2 {
+            0 => "good film\tbad film\tno\n",
+            _ => "good film\tgreat film\tyes\n",
+        })
+        .collect();
+    scene.write("pairs.tsv", format!("one\ttwo\tsame\n{pairs}"));
+    let numbers: String = (0..24)
+        .map(|row| format!("good film {row}\t{}\n", f64::from(row) / 4.0))
+        .collect();
+    scene.write("numbers.tsv", format!("text\tlabel\n{numbers}"));
+    let train = "train --model bert --epochs 1 --batch-size 8 --max-length 32 --method lora";
+    for (name, rows, options) in [
+        ("words", "train.tsv", ""),
+        (
+            "pairs",
+            "pairs.tsv",
+            "--text-column one --pair-column two --label-column same",
+        ),
+        ("numbers", "numbers.tsv", "--regression"),
+    ] {
+        scene.succeeds(&format!(
+            "{train} --train-file {rows} {options} --out {name}"
+        ));
+        for format in ["adapterhub", "peft"] {
+            let out = format!("{name}_{format}");
+            scene.succeeds(&format!(
+                "export --run {name} --model bert --format {format} --out {out}"
+            ));
+            let card = String::from_utf8(scene.read(&format!("{out}/README.md"))).unwrap();
+            let lines = lines_for_pelt(&card);
+            assert_eq!(lines.len(), 3, "{card}");
+            for line in lines {
+                let line = line
+                    .replace("FOLDER", &out)
+                    .replace("MODEL", "bert")
+                    .replace("ROWS", rows)
+                    .replace("IMPORTED", &format!("{out}_imported"))
+                    .replace("RUN", &format!("{out}_run"));
+                let line = match line.starts_with("train") {
+                    true => format!("{line} --epochs 1 --max-length 32"),
+                    false => line,
+                };
+                scene.succeeds(&line);
+            }
+            let target =
+                |run: &str| scene.read_json(&format!("{run}/run.json"))["config"]["target"].clone();
+            assert_eq!(target(&format!("{out}_imported")), target(name));
+        }
+    }
 }
 
 /// An adapter of a fixture, with the encoder that it is for, as the folders `adapter` and `model`.
@@ -278,6 +393,16 @@ fn classes_in_another_order_are_no_head_to_go_on_with() {
         &format!("{TRAIN} --init-adapter run --keep-head --out no"),
         &["run", "positive, negative", "negative, positive"],
     );
+    // Nor are they names for this one's.
+    scene.refuses(
+        "import --adapter run --model bert --labels negative,positive --out no",
+        &[
+            "run",
+            "positive, negative",
+            "negative, positive",
+            "--labels",
+        ],
+    );
 }
 
 #[test]
@@ -298,6 +423,7 @@ fn an_adapter_without_a_fitting_head_is_no_run() {
         &format!("{import} --head model"),
         &["model", "no classification head"],
     );
+    scene.refuses(&format!("{import} --labels a,b,a"), &["--labels", "a,b,a"]);
     scene.succeeds(import);
     scene.refuses(import, &["run", "--force"]);
     scene.succeeds(&format!("{import} --force"));
@@ -344,10 +470,7 @@ fn the_prefixes_of_a_stack_are_ejected() {
 fn what_differs_between_adapters_is_shown() {
     let scene = scene();
     scene.succeeds(&format!("{TRAIN} --method lora --out run"));
-    scene.succeeds("export --run run --model bert --format adapterhub --name other --base-name bert --out same");
-    scene.change_json("run/adapter_config.json", |json| {
-        json["model_name"] = "bert".into()
-    });
+    scene.succeeds("export --run run --model bert --format adapterhub --name other --base-name owner/bert --out same");
     let answer = scene.succeeds("diff run same");
     assert!(
         answer.stdout.starts_with("0 settings and 0 tensors differ"),
@@ -375,6 +498,9 @@ fn what_differs_between_adapters_is_shown() {
     assert_eq!(answer.code, Some(1));
     assert!(answer.stdout.contains("differs by at most"), "{answer:?}");
     scene.refuses("diff same bert", &["bert", "adapter_config.json"]);
+    scene.succeeds("export --run run --model bert --format peft --out peft");
+    scene.refuses("diff peft same", &["PEFT's format", "import"]);
+    scene.succeeds("diff peft peft");
 }
 
 #[test]
@@ -412,6 +538,13 @@ fn several_loras_become_one() {
         "merge --adapter first,third --weights 1,1 --model bert --out other",
         &["only LoRAs", "bottleneck"],
     );
+    // Side by side they must still be of less rank than the encoder is wide.
+    scene.refuses(
+        "merge --adapter first,first,first,first,first --weights 1,1,1,1,1 --model bert --out other",
+        &["5 LoRAs", "--combination linear", "r must be", "40"],
+    );
+    let card = String::from_utf8(scene.read("difference/README.md")).unwrap();
+    assert!(card.contains("| second | -0.5 |"), "{card}");
     scene.succeeds("merge --run first --model bert --out whole");
     assert!(scene.path("whole/model.safetensors").exists());
 }

@@ -160,6 +160,7 @@ fn a_run_that_is_asked_to_end_saves_its_state_and_says_how_to_go_on() {
         let last = said.lines().last().unwrap();
         assert!(last.starts_with("error: interrupted after step"), "{said}");
         assert!(last.contains("--resume"), "{said}");
+        assert!(said.contains("ask again to end at once"), "{said}");
         assert!(scene.path("run/checkpoint.safetensors").exists());
     }
     scene.succeeds(&train("--checkpoint-every 100000 --out run --resume"));

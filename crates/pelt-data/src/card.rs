@@ -163,15 +163,21 @@ impl Card {
     /// # Errors
     /// No built-in card has this name.
     pub fn require_builtin(name: &str) -> Result<Self, DataError> {
-        let likeness = |known: &str| strsim::jaro_winkler(name, known);
         Self::builtin(name).ok_or_else(|| DataError::UnknownCard {
             name: name.to_owned(),
             known: join_names(Self::names()),
-            nearest: Self::names()
-                .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-                .unwrap_or_default()
-                .to_owned(),
+            suggestion: Self::nearest(name)
+                .map(|name| format!("; did you mean {name:?}?"))
+                .unwrap_or_default(),
         })
+    }
+
+    /// The built-in name that is most like another one, however that is written (`STS-B`), if one is close.
+    fn nearest(name: &str) -> Option<&'static str> {
+        let name = name.to_lowercase().replace(['-', '_'], "");
+        let scored = Self::names().map(|known| (strsim::jaro_winkler(&name, known), known));
+        let (score, known) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (score > 0.75).then_some(known)
     }
 
     /// Names of the built-in cards, sorted.

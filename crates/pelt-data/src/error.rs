@@ -14,14 +14,14 @@ pub enum DataError {
         reason: std::io::Error,
     },
     /// No data set of this name is built in.
-    #[error("there is no data set {name:?}; the known ones are {known}; did you mean {nearest:?}?")]
+    #[error("there is no data set {name:?}; the known ones are {known}{suggestion}")]
     UnknownCard {
         /// The name asked for.
         name: String,
         /// The names there are.
         known: String,
-        /// The one most like it.
-        nearest: String,
+        /// `; did you mean ...?`, or nothing.
+        suggestion: String,
     },
     /// A card is not valid.
     #[error("the data set card {} is not valid: {message}", path.display())]

@@ -58,6 +58,16 @@ pub enum HubError {
         /// The folder of the cache in which it would be.
         folder: PathBuf,
     },
+    /// The Hub does not know the user's token.
+    #[error(
+        "{what}: {endpoint} does not take the token that it was given (HTTP status 401); it may have expired or been revoked"
+    )]
+    Token {
+        /// The repository, and the file if it was about one.
+        what: String,
+        /// The Hub's address.
+        endpoint: String,
+    },
     /// The repository does not hold what is needed.
     #[error("{repository}: the repository has no {missing}")]
     Lacks {

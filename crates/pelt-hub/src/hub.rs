@@ -158,6 +158,7 @@ impl About<'_> {
         let endpoint = self.hub.endpoint.clone();
         let (missing, folder) = (self.missing.clone(), self.folder.clone());
         let message = match failure {
+            Failure::Status(401) if self.hub.token.is_some() => return self.token(repository),
             Failure::Status(status @ (401 | 403 | 404)) => {
                 return HubError::NoRepository {
                     repository,
@@ -182,6 +183,13 @@ impl About<'_> {
         }
     }
 
+    fn token(&self, what: String) -> HubError {
+        HubError::Token {
+            what,
+            endpoint: self.hub.endpoint.clone(),
+        }
+    }
+
     fn answer(&self, what: String, problem: String) -> HubError {
         HubError::Answer {
             what,
@@ -196,6 +204,7 @@ impl About<'_> {
         let what = format!("{repository}/{file}");
         let (file, endpoint) = (file.to_owned(), self.hub.endpoint.clone());
         match failure {
+            Failure::Status(401) if self.hub.token.is_some() => self.token(what),
             Failure::Status(status @ (401 | 403)) => HubError::NoAccess {
                 repository,
                 file,

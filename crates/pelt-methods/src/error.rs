@@ -60,9 +60,11 @@ impl MethodError {
 
 /// `; did you mean "x"?` for the closest of `known`, if one is close.
 pub(crate) fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    // Papers write LoRA and UniPELT.
+    let name = name.to_lowercase();
     let close = known
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate))
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match close {
         Some((score, candidate)) if score > 0.75 => format!("; did you mean \"{candidate}\"?"),

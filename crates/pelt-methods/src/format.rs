@@ -48,10 +48,14 @@ pub fn load(
 ) -> Result<Loaded, MethodError> {
     let path = folder.join(CONFIG_FILE);
     if !path.exists() {
-        let message = match folder.join(FUSION_CONFIG_FILE).exists() {
-            true => "this is an AdapterFusion, expected an adapter",
-            false => "not an adapter folder: it has no adapter_config.json",
+        let mut message = match folder.join(FUSION_CONFIG_FILE).exists() {
+            true => "this is an AdapterFusion, expected an adapter".to_string(),
+            false => "not an adapter folder: it has no adapter_config.json".to_string(),
         };
+        let inside = folders_of_adapters(folder).join(", ");
+        if !inside.is_empty() {
+            message += &format!("; there are adapters in its folders {inside}");
+        }
         return Err(MethodError::file(folder, message));
     }
     let config = read_json(&path)?;
@@ -66,6 +70,17 @@ pub fn load(
         Some(_) => peft::load(&config, &target, base),
         None => adapterhub::load(&config, &target),
     }
+}
+
+/// The names of the folders in this one that hold adapters, sorted.
+fn folders_of_adapters(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let with_one = entries.filter(|entry| entry.path().join(CONFIG_FILE).is_file());
+    let mut names: Vec<String> = with_one
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
 }
 
 /// The content of an adapter folder's `adapter_config.json`, whoever wrote it.

@@ -57,7 +57,7 @@ pub trait Observer {
     fn on_evaluation(&mut self, _report: &EvaluationReport) {}
     /// After a checkpoint has been written.
     fn on_checkpoint(&mut self, _step: usize) {}
-    /// Asked after every step but the last: whether the run is to end here, with its state saved.
+    /// Asked after every step, and after every evaluation but the last: whether the run is to end here, with its state saved.
     fn is_interrupted(&self) -> bool {
         false
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::state::Counters;
 use crate::{EvaluationReport, StepReport, TrainError};
 
 /// The record of a run.
@@ -17,13 +18,13 @@ pub struct Record {
 }
 
 impl Record {
-    /// Starts the record, or goes on behind step `from` of one that is there: later lines are from steps that were not
-    /// saved, and will be taken again.
-    pub fn open(path: &Path, from: usize) -> Result<Self, TrainError> {
+    /// Starts the record, or goes on behind the last step of these counters in one that is there: later lines are from steps
+    /// that were not saved, and will be taken again. So is the evaluation after that step where it is due.
+    pub fn open(path: &Path, counters: &Counters) -> Result<Self, TrainError> {
         let error = |e: std::io::Error| io_error(path, &e);
-        let kept = match from {
+        let kept = match counters.step {
             0 => String::new(),
-            _ => kept_lines(&std::fs::read_to_string(path).unwrap_or_default(), from),
+            _ => kept_lines(&std::fs::read_to_string(path).unwrap_or_default(), counters),
         };
         pelt_tensors::write_atomically(path, kept.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path).map_err(error)?;
@@ -57,13 +58,18 @@ impl Record {
     }
 }
 
-fn kept_lines(text: &str, from: usize) -> String {
+fn kept_lines(text: &str, counters: &Counters) -> String {
     let mut kept = String::new();
     for line in text.lines() {
-        let step = serde_json::from_str::<Value>(line)
-            .ok()
-            .and_then(|value| value["step"].as_u64());
-        if step.is_some_and(|step| step as usize <= from) {
+        let Ok(value) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        let Some(step) = value["step"].as_u64().map(|step| step as usize) else {
+            continue;
+        };
+        let again =
+            counters.evaluation_due && step == counters.step && value["kind"] == "evaluation";
+        if step <= counters.step && !again {
             kept.push_str(line);
             kept.push('\n');
         }
@@ -84,7 +90,16 @@ mod tests {
 
     #[test]
     fn steps_behind_the_checkpoint_and_broken_lines_are_dropped() {
-        let text = "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"st";
-        assert_eq!(kept_lines(text, 2), "{\"step\":1}\n{\"step\":2}\n");
+        let text =
+            "{\"step\":1}\n{\"step\":2}\n{\"kind\":\"evaluation\",\"step\":2}\n{\"step\":3}\n{\"st";
+        let mut counters = Counters {
+            step: 2,
+            ..Counters::default()
+        };
+        let steps = "{\"step\":1}\n{\"step\":2}\n";
+        let whole = format!("{steps}{{\"kind\":\"evaluation\",\"step\":2}}\n");
+        assert_eq!(kept_lines(text, &counters), whole);
+        counters.evaluation_due = true;
+        assert_eq!(kept_lines(text, &counters), steps);
     }
 }

@@ -32,6 +32,9 @@ pub struct Counters {
     pub best_values: BTreeMap<String, f64>,
     /// Seconds spent in earlier sittings.
     pub seconds: f64,
+    /// Whether the evaluation after this step is still to be made: the state is saved before it.
+    #[serde(default)]
+    pub evaluation_due: bool,
     /// In `f16` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,

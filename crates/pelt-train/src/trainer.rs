@@ -113,9 +113,18 @@ impl Trainer<'_> {
         } else if precision == Precision::F16 {
             state.counters.loss_scale = Some(LossScale::new());
         }
-        let mut record = Record::open(&self.folder.join("metrics.jsonl"), state.counters.step)?;
+        let mut record = Record::open(&self.folder.join("metrics.jsonl"), &state.counters)?;
         let started = Instant::now();
         let seconds_before = state.counters.seconds;
+        let save = |state: &mut State, model: &PeftModel<M>, observer: &mut dyn Observer| {
+            state.counters.seconds = seconds_before + started.elapsed().as_secs_f64();
+            state::save(&checkpoint, state, &params, &values(model), self.identity)?;
+            observer.on_checkpoint(state.counters.step);
+            Ok::<_, TrainError>(())
+        };
+        if state.counters.evaluation_due {
+            self.evaluate(&model, &mut state, &mut record, observer)?;
+        }
         let mut stopped_early = self.out_of_patience(&state.counters);
         let steps = match stopped_early {
             true => 0..0,
@@ -143,24 +152,26 @@ impl Trainer<'_> {
                     EvaluateEvery::Epoch => step.is_multiple_of(steps_per_epoch),
                     EvaluateEvery::Steps(every) => step.is_multiple_of(every) || last,
                 };
-                if let Some(development) = self.development.filter(|_| due) {
-                    let report = self.evaluation(&model, development, &mut state, place.epoch)?;
-                    record.evaluation(&report)?;
-                    observer.on_evaluation(&report);
-                    stopped_early = self.out_of_patience(&state.counters);
-                }
+                state.counters.evaluation_due = due && self.development.is_some();
                 let every = self.config.checkpoint_every;
-                let interrupted = !last && !stopped_early && observer.is_interrupted();
+                let interrupted = observer.is_interrupted();
+                // Before the evaluation, which may take long: whoever ends the program there loses nothing else.
                 if interrupted || every.is_some_and(|every| step.is_multiple_of(every)) {
-                    state.counters.seconds = seconds_before + started.elapsed().as_secs_f64();
-                    state::save(&checkpoint, &state, &params, &values(&model), self.identity)?;
-                    observer.on_checkpoint(step);
+                    save(&mut state, &model, observer)?;
                 }
                 if interrupted {
                     return Err(TrainError::Interrupted { step, total_steps });
                 }
-                if stopped_early {
-                    break;
+                if state.counters.evaluation_due {
+                    self.evaluate(&model, &mut state, &mut record, observer)?;
+                    stopped_early = self.out_of_patience(&state.counters);
+                    if stopped_early {
+                        break;
+                    }
+                    if !last && observer.is_interrupted() {
+                        save(&mut state, &model, observer)?;
+                        return Err(TrainError::Interrupted { step, total_steps });
+                    }
                 }
             }
             Ok::<_, TrainError>(model)
@@ -288,12 +299,28 @@ impl Trainer<'_> {
         Ok((load(model, updated), report))
     }
 
+    /// The evaluation after the last step, in the record and the state.
+    fn evaluate<M: Method>(
+        &self,
+        model: &PeftModel<M>,
+        state: &mut State,
+        record: &mut Record,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        if let Some(development) = self.development {
+            let report = self.evaluation(model, development, state)?;
+            record.evaluation(&report)?;
+            observer.on_evaluation(&report);
+        }
+        state.counters.evaluation_due = false;
+        Ok(())
+    }
+
     fn evaluation<M: Method>(
         &self,
         model: &PeftModel<M>,
         development: Development<'_>,
         state: &mut State,
-        epoch: usize,
     ) -> Result<EvaluationReport, TrainError> {
         let started = Instant::now();
         let batch_size = self.config.batch_size;
@@ -322,6 +349,7 @@ impl Trainer<'_> {
             }
         };
         let score = if larger_is_better { value } else { -value };
+        let steps_per_epoch = self.config.steps_per_epoch(self.train.count());
         let counters = &mut state.counters;
         let best = counters.best_score.is_none_or(|best| score > best);
         if best {
@@ -335,7 +363,7 @@ impl Trainer<'_> {
         }
         Ok(EvaluationReport {
             step: counters.step,
-            epoch: epoch + 1,
+            epoch: counters.step.div_ceil(steps_per_epoch),
             values: evaluation.values,
             warnings: evaluation.warnings,
             score,

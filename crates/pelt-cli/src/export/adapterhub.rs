@@ -10,7 +10,7 @@ use pelt_methods::{
 };
 use pelt_tensors::HostTensor;
 
-use super::{Export, is_name};
+use super::{ENCODER, Export, is_name};
 use crate::data::label_names;
 use crate::method::Tuning;
 use crate::run_folder::{ADAPTER_NAME, head_tensors};
@@ -23,19 +23,21 @@ struct Member {
 }
 
 impl Export<'_> {
+    /// Why the library could not load the run, or would compute something else.
+    pub(super) fn not_adapterhub(&self) -> Result<Option<String>> {
+        if self.run.record.config.tuning.tunes_encoder() {
+            return Ok(Some(ENCODER.into()));
+        }
+        let members = self.members()?;
+        let mut parts = members.iter().flat_map(|member| &member.config.parts);
+        let why = parts.find_map(adapterhub_cannot_hold);
+        Ok(why.or_else(|| self.rules_differ(&members).map(String::from)))
+    }
+
     /// One folder for every adapter where there are several; the head lies with the last one, or with the mixture.
     pub(super) fn adapterhub(&self, folder: &Path) -> Result<()> {
         let config = &self.run.record.config;
         let members = self.members()?;
-        let shown = self.args.run.display();
-        for part in members.iter().flat_map(|member| &member.config.parts) {
-            if let Some(why) = adapterhub_cannot_hold(part) {
-                bail!("{shown}: AdapterHub's format cannot hold the run's adapter: {why}");
-            }
-        }
-        if let Some(why) = self.rules_differ(&members) {
-            bail!("{shown}: AdapterHub computes stacks in another way: {why}");
-        }
         let mixture = match &config.tuning {
             Tuning::Fusion(fusion) => Some(fusion),
             _ => None,
@@ -84,12 +86,7 @@ impl Export<'_> {
                 let levels = levels.map(|level| (level.config, level.adapter));
                 return self.named(levels);
             }
-            Tuning::Full | Tuning::BitFit => bail!(
-                "{}: the run trained {}, which is no adapter; {}",
-                run.display(),
-                self.trained(),
-                self.instead()
-            ),
+            Tuning::Full | Tuning::BitFit => bail!("{}: {ENCODER}", run.display()),
         };
         let mut levels: Vec<(AdapterConfig, Adapter)> = Vec::new();
         match (own.parts.as_slice(), method.parts.as_slice()) {
@@ -172,11 +169,13 @@ impl Export<'_> {
         let parallel =
             |part: &PartConfig| matches!(part, PartConfig::Bottleneck(one) if one.is_parallel);
         if rules.lora == StackedLora::Sum && several(lora) {
-            return Some("the run's LoRAs are added up (sum), and there each reads the one below");
+            return Some(
+                "its stacked LoRAs are added up, and there each reads the one below (train with --stacked-lora composed)",
+            );
         }
         let summed = rules.parallel == StackedParallel::Sum && several(parallel);
         summed.then_some(
-            "the run's parallel adapters are added up (sum), and there the last one replaces the others",
+            "its stacked parallel adapters are added up, and there the last one replaces the others (train with --stacked-parallel last)",
         )
     }
 

@@ -10,7 +10,7 @@ use pelt_methods::PartConfig;
 use pelt_tensors::write_atomically;
 
 use super::Export;
-use crate::args::ExportFormat;
+use crate::args::{CombinationChoice, ExportFormat, MergeArgs};
 use crate::method::Tuning;
 
 impl Export<'_> {
@@ -80,6 +80,12 @@ impl Export<'_> {
             config.data.train_rows,
             config.train.seed,
         );
+        if let Target::Classification { labels } = &config.target {
+            out += &format!(
+                "\nThe classes, in the order of the head's outputs: {}.\n",
+                labels.join(", ")
+            );
+        }
         if let Some(note) = &config.data.note {
             out += &format!("\nThe rows: {note}.\n");
         }
@@ -157,9 +163,16 @@ impl Export<'_> {
             None => {
                 let pairs = if config.data.pairs { " --pairs" } else { "" };
                 let length = config.train.max_length;
+                let labels = match (&config.target, self.args.format) {
+                    // The format has no place for them.
+                    (Target::Classification { labels }, ExportFormat::Peft) => {
+                        format!(" --labels {}", in_a_shell(&labels.join(",")))
+                    }
+                    _ => String::new(),
+                };
                 (
-                    format!("--max-length {length}{pairs}"),
-                    "--file ROWS".into(),
+                    format!("--max-length {length}{pairs}{labels}"),
+                    format!("--file ROWS{}", self.columns()),
                 )
             }
         };
@@ -191,8 +204,29 @@ impl Export<'_> {
     fn rows(&self) -> String {
         match &self.run.record.config.data.task {
             Some(task) => format!("--task {task}"),
-            None => "--train-file ROWS".into(),
+            None => {
+                let regression = match self.run.record.config.target {
+                    Target::Regression { .. } => " --regression",
+                    _ => "",
+                };
+                format!("--train-file ROWS{}{regression}", self.columns())
+            }
         }
+    }
+
+    /// Options for the columns of a file of one's own, where they are not the usual ones.
+    fn columns(&self) -> String {
+        let data = &self.run.record.config.data;
+        let options = [
+            ("--text-column", &data.text_column, "text"),
+            ("--pair-column", &data.pair_column, ""),
+            ("--label-column", &data.label_column, "label"),
+        ];
+        let given = options.into_iter().filter_map(|(option, column, usual)| {
+            let column = column.as_ref().filter(|column| *column != usual)?;
+            Some(format!(" {option} {}", in_a_shell(column)))
+        });
+        given.collect()
     }
 
     fn with_adapters(&self, class: &str, labels: &str) -> Result<String> {
@@ -229,6 +263,45 @@ impl Export<'_> {
         }
         Ok(out + "model.eval()\n")
     }
+}
+
+/// A word as a shell reads it back.
+fn in_a_shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,/:+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+/// The card of several LoRAs that were made one.
+pub fn card_of_combination(folder: &Path, args: &MergeArgs, model: &str) -> Result<()> {
+    let combination = match args.combination {
+        CombinationChoice::Concatenated => "put beside one another",
+        CombinationChoice::Linear => "added up",
+    };
+    let name = &args.name;
+    let quoted = quoted(model);
+    let mut text = format!(
+        "---\nbase_model: {quoted}\nlibrary_name: adapters\ntags:\n- pelt\n- lora\n---\n\n# {name}\n\n\
+         LoRAs of {model}, {combination} by `pelt merge`. It has no task head.\n\n| LoRA | weight |\n| --- | --- |\n"
+    );
+    for (adapter, weight) in args.adapter.iter().zip(&args.weights) {
+        let adapter = adapter.file_name().unwrap_or(adapter.as_os_str());
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "| {} | {weight} |", adapter.to_string_lossy());
+    }
+    text += &format!(
+        "\n## Use\n\n`FOLDER` is the folder of this file.\n\n```python\nimport adapters\n\n\
+         model = adapters.AutoAdapterModel.from_pretrained({quoted})\nmodel.load_adapter(\"FOLDER\")\n\
+         model.set_active_adapters(\"{name}\")\nmodel.eval()\n```\n\n\
+         With `pelt`, where MODEL is {model} or a folder with it, train it further under a new head:\n\n```bash\n\
+         pelt train --model MODEL --init-adapter FOLDER --train-file ROWS --out RUN\n```\n"
+    );
+    Ok(write_atomically(
+        &folder.join("README.md"),
+        text.as_bytes(),
+    )?)
 }
 
 /// A text as YAML and Python read it back, whatever is in it: a JSON string is one of theirs.

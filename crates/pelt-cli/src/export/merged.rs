@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use pelt_data::Target;
 use pelt_encoder::HeadKind;
 use pelt_hooks::{EncoderHooks, ProjectionSite};
@@ -16,45 +16,46 @@ use crate::model_folder;
 impl Export<'_> {
     pub(super) fn merged(&self, folder: &Path) -> Result<()> {
         let config = &self.run.record.config;
-        let shown = self.args.run.display();
-        let class = match config.head.kind {
-            HeadKind::BertPooled | HeadKind::Roberta | HeadKind::Span { .. } => {
-                &self.info.model_class
-            }
-            _ => bail!(
-                "{shown}: the run has a flexible head, which no class of transformers has; train with --head auto, or use \
-                 --format adapterhub"
-            ),
-        };
         let model = self.run.model.clone().for_inference();
-        let layers = self.base.encoder.shape().layers;
-        if is_left(&model.method, layers) {
-            bail!(
-                "{shown}: {}, so the run cannot be merged; use --format adapterhub",
-                self.why_left()
-            );
-        }
-        let mut changes = vec![("architectures", json!([class]))];
+        let mut changes = vec![("architectures", json!([self.info.model_class]))];
         if !config.head.kind.is_span() {
             changes.extend(labels(&config.target));
         }
         model_folder::write(folder, &model, &self.base, &self.args.model, changes)
     }
 
-    /// Why something is left that weights of the encoder cannot hold.
-    fn why_left(&self) -> String {
+    /// Why weights of the encoder and a class of `transformers` cannot hold the run, if they cannot.
+    pub(super) fn not_merged(&self) -> Option<String> {
         let config = &self.run.record.config;
-        match &config.tuning {
-            Tuning::Fusion(_) => "a mixture of adapters depends on what passes through it".into(),
-            _ if config.stack.is_some() => "adapters on top of one another read one another".into(),
-            tuning => {
-                let parts = tuning.adapter().parts;
-                let reasons: Vec<&str> = parts.iter().filter_map(stays).collect();
-                reasons.join(", ")
+        let mut reasons: Vec<String> = Vec::new();
+        let model = self.run.model.clone().for_inference();
+        if is_left(&model.method, self.base.encoder.shape().layers) {
+            match &config.tuning {
+                Tuning::Fusion(_) => {
+                    reasons.push("a mixture of adapters depends on what passes through it".into());
+                }
+                _ if config.stack.is_some() => reasons.push(STACKED.into()),
+                tuning => {
+                    let parts = tuning.adapter().parts;
+                    reasons.extend(parts.iter().filter_map(stays).map(String::from));
+                }
             }
         }
+        let is_of_a_class = matches!(
+            config.head.kind,
+            HeadKind::BertPooled | HeadKind::Roberta | HeadKind::Span { .. }
+        );
+        if !is_of_a_class {
+            reasons.push(
+                "it has a flexible head, which no class of transformers has (train with --head auto)".into(),
+            );
+        }
+        (!reasons.is_empty()).then(|| reasons.join(", "))
     }
 }
+
+/// Why a stack cannot be merged.
+const STACKED: &str = "adapters on top of one another read one another";
 
 /// Whether a method that was prepared for inference still contributes anything.
 fn is_left(method: &Adapter, layers: usize) -> bool {
@@ -77,7 +78,7 @@ fn stays(part: &PartConfig) -> Option<&'static str> {
         PartConfig::Bottleneck(_) => Some("a bottleneck adapter is not linear"),
         PartConfig::Prefix(_) => Some("a prefix is rows that attention sees, not weights"),
         PartConfig::Prompt(_) => Some("a prompt is part of the input, not of the weights"),
-        PartConfig::Stack(_) => Some("adapters on top of one another read one another"),
+        PartConfig::Stack(_) => Some(STACKED),
     }
 }
 

@@ -4,9 +4,12 @@ mod adapterhub;
 mod card;
 mod merged;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+pub use card::card_of_combination;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use pelt_methods::{ModelInfo, PeftTarget, peft_cannot_hold, save_peft};
 
 use crate::args::{ExportArgs, ExportFormat};
@@ -18,6 +21,9 @@ use crate::run_record::model_info;
 
 /// Characters of an adapter's name besides letters and digits. In Python it is the name of a module, which has no dots.
 const OF_NAMES: [char; 2] = ['_', '-'];
+
+/// Why what changes the encoder's weights is in no adapter's format.
+const ENCODER: &str = "it trained the encoder itself, which is no adapter";
 
 /// A run with what its files need.
 struct Export<'a> {
@@ -43,6 +49,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         run,
         info,
     };
+    export.check()?;
     in_new_folder(&args.out, |folder| export.write(folder))
 }
 
@@ -72,18 +79,34 @@ pub fn in_new_folder(folder: &Path, write: impl FnOnce(&Path) -> Result<()>) -> 
         std::path::absolute(folder).with_context(|| format!("{shown}: cannot be made absolute"))?;
     let parent = out.parent().context("--out needs a folder's name")?;
     let unwritable = || format!("{}: cannot be written to", parent.display());
+    let above: Vec<&Path> = parent.ancestors().take_while(|one| !one.exists()).collect();
     std::fs::create_dir_all(parent).with_context(unwritable)?;
-    let fresh = parent.join(format!(".pelt-{}.tmp", std::process::id()));
-    std::fs::create_dir(&fresh).with_context(unwritable)?;
+    let fresh = unused_folder(parent).with_context(unwritable)?;
     let written = write(&fresh).and_then(|()| {
         std::fs::rename(&fresh, &out).with_context(|| format!("{shown}: cannot be written"))
     });
     if written.is_err() {
         // The error says why there is nothing; what is left of it is of no use.
         let _ = std::fs::remove_dir_all(&fresh);
+        for made in above {
+            let _ = std::fs::remove_dir(made);
+        }
     }
     written?;
     print_line(shown)
+}
+
+/// A new folder with a temporary name. A program that was killed may have left one of its own, with the same process number.
+fn unused_folder(parent: &Path) -> std::io::Result<PathBuf> {
+    let process = std::process::id();
+    let mut number = 0;
+    loop {
+        let folder = parent.join(format!(".pelt-{process}-{number}.tmp"));
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            made => return made.map(|()| folder),
+        }
+    }
 }
 
 /// The base model's name on the Hub, or that of its folder.
@@ -115,24 +138,64 @@ impl Export<'_> {
         self.card(folder)
     }
 
-    fn peft(&self, folder: &Path) -> Result<()> {
-        let config = &self.run.record.config;
-        let shown = self.args.run.display();
-        let Tuning::Adapter(adapter) = &config.tuning else {
-            bail!(
-                "{shown}: the run trained {}, which PEFT's format cannot hold; {}",
-                self.trained(),
-                self.instead()
-            );
+    /// Checks that the format can hold the run, before anything is written.
+    fn check(&self) -> Result<()> {
+        let Some(why) = self.why_not(self.args.format)? else {
+            return Ok(());
         };
-        ensure!(
-            config.stack.is_none(),
-            "{shown}: the run's adapter stands on others, which PEFT's format cannot hold; --format adapterhub writes all of them"
-        );
-        let head = head_tensors(&self.run.model.head)?;
-        if let Some(why) = peft_cannot_hold(adapter, &head) {
-            bail!("{shown}: PEFT's format cannot hold the run's adapter: {why}");
+        let mut others = Vec::new();
+        for format in ExportFormat::value_variants() {
+            if self.why_not(*format)?.is_none() {
+                others.extend(
+                    format
+                        .to_possible_value()
+                        .map(|value| value.get_name().to_string()),
+                );
+            }
         }
+        let instead = match others.as_slice() {
+            [] => "no other format can hold it either".into(),
+            names => format!(
+                "`pelt export --format {}` can hold it",
+                names.join("` or `--format ")
+            ),
+        };
+        bail!("{}: {why}; {instead}", self.args.run.display())
+    }
+
+    /// Why a format cannot hold the run, if it cannot.
+    fn why_not(&self, format: ExportFormat) -> Result<Option<String>> {
+        Ok(match format {
+            ExportFormat::Adapterhub => self
+                .not_adapterhub()?
+                .map(|why| format!("AdapterHub's format cannot hold what the run trained: {why}")),
+            ExportFormat::Peft => self
+                .not_peft()?
+                .map(|why| format!("PEFT's format cannot hold what the run trained: {why}")),
+            ExportFormat::SafetensorsMerged => self
+                .not_merged()
+                .map(|why| format!("the run cannot be merged: {why}")),
+        })
+    }
+
+    fn not_peft(&self) -> Result<Option<String>> {
+        let config = &self.run.record.config;
+        let adapter = match &config.tuning {
+            Tuning::Adapter(adapter) => adapter,
+            Tuning::Fusion(_) => return Ok(Some("it is a mixture of adapters".into())),
+            Tuning::Full | Tuning::BitFit => return Ok(Some(ENCODER.into())),
+        };
+        if config.stack.is_some() {
+            return Ok(Some("its adapter stands on others".into()));
+        }
+        Ok(peft_cannot_hold(
+            adapter,
+            &head_tensors(&self.run.model.head)?,
+        ))
+    }
+
+    fn peft(&self, folder: &Path) -> Result<()> {
+        let head = head_tensors(&self.run.model.head)?;
         let frozen = |name: &str| self.base.frozen(name);
         let target = PeftTarget {
             model: &self.info,
@@ -140,23 +203,31 @@ impl Export<'_> {
             base: &frozen,
             head: &head,
         };
-        Ok(save_peft(folder, adapter, &self.run.model.method, &target)?)
+        let adapter = self.run.record.config.tuning.adapter();
+        Ok(save_peft(
+            folder,
+            &adapter,
+            &self.run.model.method,
+            &target,
+        )?)
     }
+}
 
-    /// What the run trained, in a sentence.
-    fn trained(&self) -> &'static str {
-        match self.run.record.config.tuning {
-            Tuning::Adapter(_) => "an adapter",
-            Tuning::Fusion(_) => "a mixture of adapters",
-            Tuning::Full | Tuning::BitFit => "the encoder itself",
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The format for what is no single adapter.
-    fn instead(&self) -> &'static str {
-        match self.run.record.config.tuning {
-            Tuning::Full | Tuning::BitFit => "use --format safetensors-merged",
-            _ => "use --format adapterhub",
-        }
+    #[test]
+    fn what_a_killed_program_left_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        // In a container the next process may have the same number.
+        let left = unused_folder(folder.path()).unwrap();
+        let out = folder.path().join("a/b");
+        in_new_folder(&folder.path().join("out"), |_| Ok(())).unwrap();
+        assert!(left.is_dir() && folder.path().join("out").is_dir());
+        // A folder above that was made for nothing goes too.
+        let failed = in_new_folder(&out, |_| bail!("no"));
+        assert_eq!(failed.unwrap_err().to_string(), "no");
+        assert!(!folder.path().join("a").exists());
     }
 }

@@ -160,11 +160,18 @@ fn the_token_goes_to_the_hub_alone() {
     };
     setting.server.add("config.json", CONFIG, moved);
     setting.server.ask_for("secret");
-    let hub = Hub {
-        token: Some("secret".into()),
+    let with_token = |token: &str| Hub {
+        token: Some(token.into()),
         ..setting.hub.clone()
     };
     let repository = Repository::model("owner/name").unwrap();
+    // One that is refused is not one that is missing.
+    let expired = with_token("expired").fetch(&repository, &model_files, &mut ());
+    assert!(
+        matches!(expired, Err(HubError::Token { .. })),
+        "{expired:?}"
+    );
+    let hub = with_token("secret");
     assert_whole(&hub.fetch(&repository, &model_files, &mut ()).unwrap());
     let with_token = |request: &String| request.ends_with(" with token");
     assert!(setting.server.requests().iter().all(with_token));

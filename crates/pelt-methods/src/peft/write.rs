@@ -83,7 +83,7 @@ pub fn save_peft(
     )
 }
 
-/// Why PEFT's format cannot hold an adapter with this head, and what can be done instead; nothing if it can.
+/// Why PEFT's format cannot hold an adapter with this head; nothing if it can.
 pub fn peft_cannot_hold(
     config: &AdapterConfig,
     head: &BTreeMap<String, HostTensor>,
@@ -99,11 +99,7 @@ fn part_and_module<'a>(
     let (part, module) = (only_part(config)?, head_module(head)?);
     // RoBERTa's head has two layers.
     if matches!(part, PartConfig::Prefix(_)) && head.contains_key("classifier.out_proj.weight") {
-        return Err(
-            "PEFT cannot run a prefix on RoBERTa's model for classification; AdapterHub's format can hold it, if it was trained \
-             without prefix.shift_positions"
-                .into(),
-        );
+        return Err("PEFT cannot run a prefix on RoBERTa's model for classification".into());
     }
     Ok((part, module))
 }
@@ -114,7 +110,7 @@ fn only_part(config: &AdapterConfig) -> Result<&PartConfig, String> {
         let names: Vec<&str> = config.parts.iter().map(PartConfig::name).collect();
         let names = names.join(", ");
         return Err(format!(
-            "it has several parts ({names}), and PEFT has one method an adapter; AdapterHub's format can hold them"
+            "it has several parts ({names}), and PEFT has one method an adapter"
         ));
     };
     match part_cannot_be_held(part) {
@@ -125,34 +121,32 @@ fn only_part(config: &AdapterConfig) -> Result<&PartConfig, String> {
 
 /// Why PEFT has no such method, if it has none.
 fn part_cannot_be_held(part: &PartConfig) -> Option<String> {
-    let adapterhub = "AdapterHub's format can hold it";
     let gated = |use_gating: bool| {
-        use_gating
-            .then(|| format!("it has gates (use_gating = true), and PEFT has none; {adapterhub}"))
+        use_gating.then(|| "it has gates (use_gating = true), and PEFT has none".to_string())
     };
     match part {
         PartConfig::Lora(lora) => gated(lora.use_gating),
         PartConfig::Ia3(ia3) => gated(ia3.use_gating),
         PartConfig::Prefix(prefix) => gated(prefix.use_gating).or_else(|| {
             if !prefix.shift_positions {
-                return Some(format!(
-                    "its prefix leaves the positions of tokens as they are, and PEFT moves them up (prefix.shift_positions = true trains one of that kind); {adapterhub}"
-                ));
+                return Some(
+                    "its prefix leaves the positions of tokens as they are, and PEFT moves them up (prefix.shift_positions = true trains one of that kind)".into()
+                );
             }
             let left_out = !prefix.leave_out.is_empty();
-            left_out.then(|| format!("PEFT's prefix is in all layers, and this one leaves out {:?}; {adapterhub}", prefix.leave_out))
+            left_out.then(|| format!("PEFT's prefix is in all layers, and this one leaves out {:?}", prefix.leave_out))
         }),
         PartConfig::Prompt(prompt) => {
             if !prompt.word_embeddings {
-                return Some(format!(
-                    "its prompt is put behind the embedding block, and PEFT's among the word embeddings (prompt.word_embeddings = true trains one of that kind); {adapterhub}"
-                ));
+                return Some(
+                    "its prompt is put behind the embedding block, and PEFT's among the word embeddings (prompt.word_embeddings = true trains one of that kind)".into()
+                );
             }
             (prompt.combine != Combine::Prefix)
                 .then(|| "its prompt is behind the first token, and PEFT's in front of it".to_string())
         }
-        PartConfig::Bottleneck(_) => Some(format!("PEFT has no bottleneck adapters; {adapterhub}")),
-        PartConfig::Stack(_) => Some("it is a stack of several adapters; AdapterHub's format can hold them".into()),
+        PartConfig::Bottleneck(_) => Some("PEFT has no bottleneck adapters".into()),
+        PartConfig::Stack(_) => Some("it is a stack of several adapters".into()),
     }
 }
 
@@ -164,10 +158,7 @@ fn head_module(head: &BTreeMap<String, HostTensor>) -> Result<&'static str, Stri
             return Ok(module);
         }
     }
-    Err(
-        "its head is not one of transformers' own classes (train with --head auto); AdapterHub's format can hold it"
-            .into(),
-    )
+    Err("its head is not one of transformers' own classes (train with --head auto)".into())
 }
 
 /// The one tensor of a method that learns virtual tokens, `[rows, columns]`.
