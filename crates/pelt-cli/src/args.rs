@@ -322,9 +322,22 @@ pub struct ExportArgs {
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// Folder of the adapter, in the layout of `adapters` or `peft`.
+    /// Folder of the adapter, in the layout of `adapters` or `peft`; with --fuse that of the mixture.
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
+    /// Folders of the adapters that it stands on, the lowest one first. They stay where they are.
+    #[arg(long, value_name = "DIR", value_delimiter = ',')]
+    pub stack: Vec<PathBuf>,
+    #[command(flatten)]
+    pub stack_rules: StackArgs,
+    /// Folders of the adapters that an AdapterFusion mixes. They stay where they are.
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_delimiter = ',',
+        conflicts_with = "stack"
+    )]
+    pub fuse: Vec<PathBuf>,
     /// Folder of the pretrained encoder that it is for.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,

@@ -81,7 +81,13 @@ impl Command {
             Self::Evaluate(args) => (Some(&mut args.model), Vec::new()),
             Self::Predict(args) => (Some(&mut args.model), Vec::new()),
             Self::Export(args) => (Some(&mut args.model), Vec::new()),
-            Self::Import(args) => (Some(&mut args.model), vec![&mut args.adapter]),
+            Self::Import(args) => (
+                Some(&mut args.model),
+                std::iter::once(&mut args.adapter)
+                    .chain(&mut args.stack)
+                    .chain(&mut args.fuse)
+                    .collect(),
+            ),
             Self::Merge(args) => (Some(&mut args.model), args.adapter.iter_mut().collect()),
             Self::Eject(args) => (Some(&mut args.model), Vec::new()),
             Self::Diff(args) => (None, vec![&mut args.a, &mut args.b]),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail, ensure};
 use pelt_data::{Card, Target};
 use pelt_encoder::Head;
+use pelt_methods::{Adapter, LoadedHead};
 use pelt_metrics::Metric;
 use pelt_train::{PeftModel, TrainConfig};
 
@@ -13,6 +14,7 @@ use crate::args::ImportArgs;
 use crate::data::{default_metrics, in_another_order, label_names};
 use crate::device::{self, device};
 use crate::forward::{head_from, head_of};
+use crate::levels::{FusedAdapters, LevelsBelow};
 use crate::method::Tuning;
 use crate::model::{Base, absolute};
 use crate::output::print_line;
@@ -22,34 +24,30 @@ use crate::trained_adapter::fingerprint;
 use crate::training::Counts;
 
 pub fn run(args: &ImportArgs) -> Result<()> {
-    let shown = args.adapter.display();
+    ensure!(
+        !args.stack.is_empty() || !args.stack_rules.is_given(),
+        "--stacked-lora and --stacked-parallel are about the adapters of --stack, but there are none"
+    );
     let card = args
         .task
         .as_deref()
         .map(Card::require_builtin)
         .transpose()?;
     let base = Base::open(&args.model, None)?;
-    let loaded = base.load_adapter(&args.adapter, &device())?;
+    let loaded = Imported::load(args, &base)?;
     let names = loaded.head.as_ref().and_then(|head| head.labels.clone());
-    let head = match (&args.head, &loaded.head) {
-        (Some(folder), _) => head_from(folder, &base)?,
-        (None, Some(head)) => head_of(head, &loaded.name, &base, &args.adapter, &device())?,
-        (None, None) => bail!(
-            "{shown}: there is no task head in this folder; name the folder that has one with --head, or train a new one with \
-             `pelt train --init-adapter`"
-        ),
-    };
-    let mut head = head.with_dropout(base.config().classifier_dropout);
+    let mut head = loaded.task_head(args, &base)?;
+    head = head.with_dropout(base.config().classifier_dropout);
     if let Some(labels) = args.prompt_labels {
         ensure!(
             head.config().kind.is_span(),
-            "--prompt-labels is about answers to questions, which the head in {shown} does not give"
+            "--prompt-labels is about answers to questions, which the head in {} does not give",
+            args.adapter.display()
         );
         head = head.with_prompt_labels(labels.labels());
     }
     let target = target(args, &head, names, card.as_ref())?;
     let (metrics, primary_metric) = metrics(card.as_ref(), &target);
-    let fingerprint = fingerprint(&args.adapter)?;
     let path = absolute(&args.adapter)?;
     let usual = card.as_ref().and_then(|card| card.max_length);
     let usual = usual.unwrap_or(TrainConfig::default().max_length);
@@ -63,7 +61,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     };
     train.validate()?;
     let config = RunConfig {
-        tuning: Tuning::Adapter(loaded.config),
+        tuning: loaded.tuning,
         head: head.config(),
         metrics,
         primary_metric,
@@ -93,10 +91,10 @@ pub fn run(args: &ImportArgs) -> Result<()> {
         train,
         dropout: None,
         questions: None,
-        init_adapter: Some(fingerprint),
+        init_adapter: loaded.fingerprint,
         init_head: None,
-        stack: None,
-        fused: None,
+        stack: loaded.stack,
+        fused: loaded.fused,
     };
     let model = PeftModel::new(Arc::clone(&base.encoder), loaded.adapter, head);
     let counts = Counts::of(&model, &base);
@@ -118,6 +116,68 @@ pub fn run(args: &ImportArgs) -> Result<()> {
     run_folder::prepare(&RUN_FOLDER, &args.out, args.force, false)?;
     run_folder::save(&args.out, &config, results, &model, &base)?;
     print_line(format!("run: {}", args.out.display()))
+}
+
+/// What is imported.
+struct Imported {
+    tuning: Tuning,
+    /// With what it stands on, or mixes.
+    adapter: Adapter,
+    name: String,
+    head: Option<LoadedHead>,
+    /// SHA-256 of the weights of a single adapter.
+    fingerprint: Option<String>,
+    stack: Option<LevelsBelow>,
+    fused: Option<FusedAdapters>,
+}
+
+impl Imported {
+    fn load(args: &ImportArgs, base: &Base) -> Result<Self> {
+        if !args.fuse.is_empty() {
+            let (fused, config, adapter) =
+                FusedAdapters::of_mixture(&args.adapter, &args.fuse, &args.out, base)?;
+            return Ok(Self {
+                tuning: Tuning::Fusion(config),
+                adapter,
+                name: fused.names.join(","),
+                head: pelt_methods::load_head(&args.adapter)?,
+                fingerprint: None,
+                stack: None,
+                fused: Some(fused),
+            });
+        }
+        let loaded = base.load_adapter(&args.adapter, &device())?;
+        let mut adapter = loaded.adapter;
+        let mut stack = None;
+        if !args.stack.is_empty() {
+            let rules = args.stack_rules.rules();
+            let (below, levels) = LevelsBelow::read(&args.stack, rules, &args.out, base)?;
+            adapter = below.put_loaded_below(levels, loaded.config.clone(), adapter, base)?;
+            stack = Some(below);
+        }
+        Ok(Self {
+            tuning: Tuning::Adapter(loaded.config),
+            adapter,
+            name: loaded.name,
+            head: loaded.head,
+            fingerprint: Some(fingerprint(&args.adapter)?),
+            stack,
+            fused: None,
+        })
+    }
+
+    /// Its own head, or the one of --head.
+    fn task_head(&self, args: &ImportArgs, base: &Base) -> Result<Head> {
+        match (&args.head, &self.head) {
+            (Some(folder), _) => head_from(folder, base),
+            (None, Some(head)) => head_of(head, &self.name, base, &args.adapter, &device()),
+            (None, None) => bail!(
+                "{}: there is no task head in this folder; name the folder that has one with --head, or train a new one with \
+                 `pelt train --init-adapter`",
+                args.adapter.display()
+            ),
+        }
+    }
 }
 
 /// What the head predicts: with the names of the classes from the command line, the task or the file, in this order.

@@ -144,6 +144,38 @@ impl FusedAdapters {
         base: &Base,
         training: &Device,
     ) -> Result<(Self, Adapter)> {
+        let (adapters, levels) = Self::levels(folders, out, base)?;
+        let mixture = pelt_methods::fuse(levels, config, base.encoder.shape(), training);
+        let (names, adapter) = mixture.context("--fuse: these adapters cannot be mixed")?;
+        Ok((Self { names, adapters }, adapter))
+    }
+
+    /// Loads the mixture in `folder` of the adapters of `--fuse`, for a run that is written to `out`.
+    pub fn of_mixture(
+        folder: &Path,
+        fused: &[PathBuf],
+        out: &Path,
+        base: &Base,
+    ) -> Result<(Self, FusionConfig, Adapter)> {
+        let (records, levels) = Self::levels(fused, out, base)?;
+        let model_type = base.config().architecture.name();
+        let shape = base.encoder.shape();
+        let loaded = pelt_methods::load_fusion(folder, levels, shape, model_type, &device())?;
+        let in_order = loaded.order.iter().filter_map(|at| records.get(*at));
+        let fused = Self {
+            names: loaded.names,
+            adapters: in_order.cloned().collect(),
+        };
+        let adapter = pelt_methods::as_adapter(loaded.fusion)?;
+        Ok((fused, loaded.config, adapter))
+    }
+
+    /// The adapters of `--fuse`, with their records.
+    fn levels(
+        folders: &[PathBuf],
+        out: &Path,
+        base: &Base,
+    ) -> Result<(Vec<LevelRecord>, Vec<Level>)> {
         check_folders("--fuse", folders, out)?;
         let (mut adapters, mut levels) = (Vec::new(), Vec::new());
         for folder in folders {
@@ -162,9 +194,7 @@ impl FusedAdapters {
             adapters.push(LevelRecord::of(folder, &found)?);
             levels.push(found.level);
         }
-        let mixture = pelt_methods::fuse(levels, config, base.encoder.shape(), training);
-        let (names, adapter) = mixture.context("--fuse: these adapters cannot be mixed")?;
-        Ok((Self { names, adapters }, adapter))
+        Ok((adapters, levels))
     }
 
     /// Loads the mixture of a run with the adapters from where the record says they are.

@@ -105,7 +105,7 @@ fn what_cannot_be_mixed_is_refused() {
         ),
         (
             "--method fusion --fuse first,none",
-            &["none", "adapter_config.json"],
+            &["none", "no such folder"],
         ),
         (
             "--method fusion --fuse first --set lora.r=2",

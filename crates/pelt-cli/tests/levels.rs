@@ -162,7 +162,7 @@ fn levels_that_cannot_lie_below_are_refused() {
         &["--stack", "./first twice"],
     );
     refused("--out no --stack bert", &["bert", "adapter_config.json"]);
-    refused("--out no --stack none", &["none", "adapter_config.json"]);
+    refused("--out no --stack none", &["none", "no such folder"]);
     refused(
         "--out first --force --stack first",
         &["--out first", "never written to"],

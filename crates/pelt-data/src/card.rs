@@ -330,6 +330,16 @@ mod tests {
             message.contains("\"colaa\"") && message.contains("cola, helpfulness"),
             "{message}"
         );
+        for (name, meant) in [
+            ("colaa", "; did you mean \"cola\"?"),
+            ("STS-B", "; did you mean \"stsb\"?"),
+            ("IMDB", "; did you mean \"imdb\"?"),
+        ] {
+            let message = Card::require_builtin(name).unwrap_err().to_string();
+            assert!(message.ends_with(meant), "{message}");
+        }
+        let message = Card::require_builtin("zzz").unwrap_err().to_string();
+        assert!(!message.contains("did you mean"), "{message}");
     }
 
     #[test]

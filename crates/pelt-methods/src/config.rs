@@ -377,13 +377,17 @@ mod tests {
 
     #[test]
     fn an_unknown_method_is_answered_with_the_known_ones() {
-        let message = AdapterConfig::preset("unipelt-promt")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains("did you mean \"unipelt-prompt\""),
-            "{message}"
-        );
+        for (name, meant) in [
+            ("unipelt-promt", "unipelt-prompt"),
+            ("LoRA", "lora"),
+            ("UniPELT", "unipelt"),
+        ] {
+            let message = AdapterConfig::preset(name).unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("did you mean \"{meant}\"")),
+                "{message}"
+            );
+        }
     }
 
     #[test]

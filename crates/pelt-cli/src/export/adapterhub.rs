@@ -145,20 +145,25 @@ impl Export<'_> {
         })
     }
 
-    /// What a stack of these adapters would compute in another way there.
-    fn rules_differ(&self, members: &[Member]) -> Option<&'static str> {
+    /// How the run's adapters follow one another, where they are a stack.
+    pub(super) fn rules(&self) -> Option<StackRules> {
         let config = &self.run.record.config;
-        let rules = match (&config.stack, config.tuning.adapter().parts.as_slice()) {
-            (Some(below), _) => StackRules {
+        match (&config.stack, config.tuning.adapter().parts.as_slice()) {
+            (Some(below), _) => Some(StackRules {
                 lora: below.lora,
                 parallel: below.parallel,
-            },
-            (None, [PartConfig::Stack(stack)]) => StackRules {
+            }),
+            (None, [PartConfig::Stack(stack)]) => Some(StackRules {
                 lora: stack.lora,
                 parallel: stack.parallel,
-            },
-            _ => return None,
-        };
+            }),
+            _ => None,
+        }
+    }
+
+    /// What a stack of these adapters would compute in another way there.
+    fn rules_differ(&self, members: &[Member]) -> Option<&'static str> {
+        let rules = self.rules()?;
         let several = |wanted: fn(&PartConfig) -> bool| {
             let with = members
                 .iter()

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use pelt_data::Target;
 use pelt_encoder::PromptLabels;
-use pelt_methods::PartConfig;
+use pelt_methods::{PartConfig, StackedLora, StackedParallel};
 use pelt_tensors::write_atomically;
 
 use super::Export;
@@ -149,14 +149,29 @@ impl Export<'_> {
             Some(PromptLabels::Unshifted) => " --prompt-labels unshifted",
             Some(PromptLabels::Shifted) | None => "",
         };
-        let names = match &config.tuning {
-            Tuning::Adapter(_) => self.names()?,
-            // Made of the adapters once more: a mixture is not taken over.
-            _ => return self.anew("--method fusion --fuse"),
+        let in_folder = |names: &[String]| {
+            let folders: Vec<String> = names.iter().map(|name| format!("FOLDER/{name}")).collect();
+            folders.join(",")
         };
-        if names.len() > 1 {
-            return self.anew("--stack");
-        }
+        let names = self.names()?;
+        // What is imported, and how training goes on: what is made of several adapters is trained anew on them.
+        let (imported, further) = match (&config.tuning, names.as_slice()) {
+            (Tuning::Fusion(_), all) => {
+                let fused = in_folder(all);
+                (
+                    format!("FOLDER --fuse {fused}"),
+                    format!("--method fusion --fuse {fused}"),
+                )
+            }
+            (_, [below @ .., last]) if !below.is_empty() => {
+                let rules = self.stack_rules();
+                (
+                    format!("FOLDER/{last} --stack {}{rules}", in_folder(below)),
+                    format!("--stack {}{rules}", in_folder(&names)),
+                )
+            }
+            _ => ("FOLDER".into(), "--init-adapter FOLDER --keep-head".into()),
+        };
         let rows = self.rows();
         let (of_import, scored) = match &config.data.task {
             Some(_) => (rows.clone(), rows.clone()),
@@ -164,8 +179,10 @@ impl Export<'_> {
                 let pairs = if config.data.pairs { " --pairs" } else { "" };
                 let length = config.train.max_length;
                 let labels = match (&config.target, self.args.format) {
-                    // The format has no place for them.
-                    (Target::Classification { labels }, ExportFormat::Peft) => {
+                    // The format has no place for them, and the option none for commas.
+                    (Target::Classification { labels }, ExportFormat::Peft)
+                        if labels.iter().all(|label| !label.contains(',')) =>
+                    {
                         format!(" --labels {}", in_a_shell(&labels.join(",")))
                     }
                     _ => String::new(),
@@ -176,28 +193,31 @@ impl Export<'_> {
                 )
             }
         };
+        let it = match further.contains("--keep-head") {
+            true => "it further",
+            false => "anew on its adapters",
+        };
         Ok(format!(
-            "With `pelt`, where MODEL is {model} or a folder with it, score it, and train it further:\n\n```bash\n\
-             pelt import --adapter FOLDER --model MODEL {of_import}{prompt_labels} --out IMPORTED\n\
+            "With `pelt`, where MODEL is {model} or a folder with it, score it, and train {it}:\n\n```bash\n\
+             pelt import --adapter {imported} --model MODEL {of_import}{prompt_labels} --out IMPORTED\n\
              pelt evaluate --run IMPORTED --model MODEL {scored}\n\
-             pelt train --model MODEL --init-adapter FOLDER --keep-head {rows}{prompt_labels} --out RUN\n```\n"
+             pelt train --model MODEL {further} {rows}{prompt_labels} --out RUN\n```\n"
         ))
     }
 
-    /// How to train on these adapters anew.
-    fn anew(&self, option: &str) -> Result<String> {
-        let folders: Vec<String> = self
-            .names()?
-            .iter()
-            .map(|name| format!("FOLDER/{name}"))
-            .collect();
-        Ok(format!(
-            "With `pelt`, where MODEL is {} or a folder with it, train anew on these adapters:\n\n```bash\n\
-             pelt train --model MODEL {option} {} {} --out RUN\n```\n",
-            self.info.model_name,
-            folders.join(","),
-            self.rows()
-        ))
+    /// Options for how the adapters of a stack follow one another, where that is not the usual way.
+    fn stack_rules(&self) -> String {
+        let Some(rules) = self.rules() else {
+            return String::new();
+        };
+        let mut options = String::new();
+        if rules.lora == StackedLora::Sum {
+            options += " --stacked-lora sum";
+        }
+        if rules.parallel == StackedParallel::Last {
+            options += " --stacked-parallel last";
+        }
+        options
     }
 
     /// What `pelt train` is to be trained on.

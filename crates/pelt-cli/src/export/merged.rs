@@ -40,6 +40,9 @@ impl Export<'_> {
                     reasons.extend(parts.iter().filter_map(stays).map(String::from));
                 }
             }
+            if reasons.is_empty() {
+                reasons.push("it changes more than weights of the layers".into());
+            }
         }
         let is_of_a_class = matches!(
             config.head.kind,

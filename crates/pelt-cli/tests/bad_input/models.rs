@@ -6,10 +6,14 @@ use crate::train_on;
 #[test]
 fn a_missing_folder_or_file_is_named() {
     let scene = Scene::new();
-    scene.refuses(&train_on("nowhere"), &["nowhere", "tokenizer"]);
+    // As models were named on the Hub before they had owners.
+    for arguments in [train_on("nowhere"), "inspect --model nowhere".into()] {
+        scene.refuses(&arguments, &["nowhere", "no such folder", "owner"]);
+    }
+    scene.refuses(&train_on("./no/where"), &["./no/where", "tokenizer"]);
     scene.refuses(
-        "inspect --model nowhere",
-        &["nowhere/config.json", "cannot read"],
+        "inspect --model ./no/where",
+        &["./no/where/config.json", "cannot read"],
     );
     std::fs::remove_file(scene.path("bert/model.safetensors")).unwrap();
     let fragments = [

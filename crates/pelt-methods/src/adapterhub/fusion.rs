@@ -28,6 +28,8 @@ const TENSORS: &str = "model_adapter_fusion";
 pub struct LoadedFusion {
     /// The names of the fused adapters; the last one's rules hold.
     pub names: Vec<String>,
+    /// For each of these names, the place of its adapter among those given.
+    pub order: Vec<usize>,
     /// What it is.
     pub config: FusionConfig,
     /// The weights, with the adapters.
@@ -65,6 +67,7 @@ pub fn load_fusion(
     })?;
     let adapters =
         in_order(names_apart(adapters), &names).map_err(|message| target.error(message))?;
+    let (order, adapters) = adapters.into_iter().unzip();
     let fusion = config.init(adapters, shape, device)?;
     let files = TensorFiles::open_folder(folder, &[TENSORS])?;
     let all = names.join(",");
@@ -85,6 +88,7 @@ pub fn load_fusion(
     let fusion = fill(fusion, &files, device, &reading)?;
     Ok(LoadedFusion {
         names,
+        order,
         config,
         fusion,
     })
@@ -160,22 +164,24 @@ fn names(json: &Value) -> Option<Vec<String>> {
         .collect()
 }
 
-/// The adapters in the order of their names.
-fn in_order(mut adapters: Vec<Level>, names: &[String]) -> Result<Vec<Bottleneck>, String> {
+/// The adapters in the order of their names, each with its place before.
+fn in_order(adapters: Vec<Level>, names: &[String]) -> Result<Vec<(usize, Bottleneck)>, String> {
     let given: Vec<String> = adapters.iter().map(|level| level.name.clone()).collect();
+    let mut adapters: Vec<(usize, Level)> = adapters.into_iter().enumerate().collect();
     let mut out = Vec::new();
     for name in names {
-        let Some(at) = adapters.iter().position(|level| level.name == *name) else {
+        let Some(at) = adapters.iter().position(|(_, level)| level.name == *name) else {
             return Err(format!(
                 "the fusion is of the adapters {}, but those given are {}",
                 names.join(", "),
                 given.join(", ")
             ));
         };
-        out.push(bottleneck(adapters.remove(at))?);
+        let (place, level) = adapters.remove(at);
+        out.push((place, bottleneck(level)?));
     }
     match adapters.first() {
-        Some(level) => Err(format!(
+        Some((_, level)) => Err(format!(
             "the fusion is of the adapters {}, and {} is none of them",
             names.join(", "),
             level.name
