@@ -40,6 +40,7 @@ mod rows;
 mod run_folder;
 mod run_record;
 mod source;
+mod stack_args;
 mod talk;
 mod tasks;
 mod train;
