@@ -247,9 +247,7 @@ fn load_fused(
 ) -> Result<(Fusion, Option<Head>)> {
     let (levels, head) = load_levels(folders, args, base)?;
     let folder = args.fusion.as_ref().context("there is no --fusion")?;
-    let model_type = base.config().architecture.name();
-    let shape = base.encoder.shape();
-    let loaded = pelt_methods::load_fusion(folder, levels, shape, model_type, &device())?;
+    let loaded = base.load_fusion(folder, levels)?;
     Ok((loaded.fusion, head))
 }
 

@@ -158,9 +158,7 @@ impl FusedAdapters {
         base: &Base,
     ) -> Result<(Self, FusionConfig, Adapter)> {
         let (records, levels) = Self::levels(fused, out, base)?;
-        let model_type = base.config().architecture.name();
-        let shape = base.encoder.shape();
-        let loaded = pelt_methods::load_fusion(folder, levels, shape, model_type, &device())?;
+        let loaded = base.load_fusion(folder, levels)?;
         let in_order = loaded.order.iter().filter_map(|at| records.get(*at));
         let fused = Self {
             names: loaded.names,
@@ -200,9 +198,7 @@ impl FusedAdapters {
     /// Loads the mixture of a run with the adapters from where the record says they are.
     pub fn load(&self, run: &Path, base: &Base) -> Result<Adapter> {
         let adapters = self.adapters(run, base)?;
-        let model_type = base.config().architecture.name();
-        let shape = base.encoder.shape();
-        let loaded = pelt_methods::load_fusion(run, adapters, shape, model_type, &device())?;
+        let loaded = base.load_fusion(run, adapters)?;
         Ok(pelt_methods::as_adapter(loaded.fusion)?)
     }
 

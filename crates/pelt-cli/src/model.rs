@@ -10,7 +10,7 @@ use pelt_data::Tokenizer;
 use pelt_encoder::{
     Architecture, Checkpoint, Encoder, EncoderConfig, Head, HeadConfig, HeadKind, PromptLabels,
 };
-use pelt_methods::{Adapter, AdapterConfig, Loaded, PromptConfig, PromptInit};
+use pelt_methods::{Adapter, AdapterConfig, Level, Loaded, LoadedFusion, PromptConfig, PromptInit};
 
 use crate::args::HeadChoice;
 use crate::device::device;
@@ -52,6 +52,19 @@ impl Base {
         let shape = self.encoder.shape();
         Ok(pelt_methods::load(
             folder, shape, model_type, device, &frozen,
+        )?)
+    }
+
+    /// Loads the mixture of these adapters in a folder of ours or of another library.
+    pub fn load_fusion(&self, folder: &Path, adapters: Vec<Level>) -> Result<LoadedFusion> {
+        let model_type = self.config().architecture.name();
+        let shape = self.encoder.shape();
+        Ok(pelt_methods::load_fusion(
+            folder,
+            adapters,
+            shape,
+            model_type,
+            &device(),
         )?)
     }
 }

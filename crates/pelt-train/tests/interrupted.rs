@@ -3,18 +3,19 @@
 // Helpers of tests may unwrap as tests do; the lint cannot tell in a file of its own.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use pelt_data::Label;
+use common::examples;
 use pelt_encoder::{Checkpoint, HeadConfig, HeadKind};
-use pelt_hooks::Sequence;
 use pelt_methods::{Adapter, AdapterConfig};
 use pelt_metrics::Metric;
 use pelt_testkit::fixture;
 use pelt_train::{
-    Development, EvaluationReport, Examples, Observer, Outcome, PeftModel, StepReport, TrainConfig,
+    Development, EvaluationReport, Observer, Outcome, PeftModel, StepReport, TrainConfig,
     TrainError, Trainer, TrainingRows, predict,
 };
 
@@ -34,19 +35,6 @@ fn model() -> PeftModel<Adapter> {
     let config = AdapterConfig::preset("lora").unwrap();
     let adapter = config.init(encoder.shape(), &device, &|_| None).unwrap();
     PeftModel::new(Arc::new(encoder), adapter, head)
-}
-
-fn examples() -> Examples {
-    let sequence = |row: u32| Sequence {
-        input_ids: (0..5 + row)
-            .map(|token| 5 + (token * 7 + row) % 40)
-            .collect(),
-        token_type_ids: vec![0; 5 + row as usize],
-    };
-    Examples {
-        sequences: (0..6).map(sequence).collect(),
-        labels: (0..6).map(|row| Label::Class(row % 3)).collect(),
-    }
 }
 
 /// Asks for an end after a step or in the evaluation after it, and notes what was told.

@@ -3,18 +3,20 @@
 // Helpers of tests may unwrap as tests do; the lint cannot tell in a file of its own.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device};
-use pelt_data::Label;
+use common::examples;
 use pelt_encoder::{Checkpoint, HeadConfig, HeadKind, Precision};
-use pelt_hooks::{Pass, Sequence};
+use pelt_hooks::Pass;
 use pelt_methods::{Adapter, AdapterConfig, presets};
 use pelt_metrics::Metric;
 use pelt_testkit::fixture;
 use pelt_train::{
-    Batch, BatchGradients, Examples, NoObserver, Objective, PeftModel, TrainConfig, Trainer,
-    TrainingRows, batch_gradients, predict,
+    Batch, BatchGradients, NoObserver, Objective, PeftModel, TrainConfig, Trainer, TrainingRows,
+    batch_gradients, predict,
 };
 
 fn model(method: &str) -> PeftModel<Adapter> {
@@ -43,19 +45,6 @@ fn model(method: &str) -> PeftModel<Adapter> {
     match method {
         "full" => model.with_tuned_encoder(|_| true),
         _ => model,
-    }
-}
-
-fn examples() -> Examples {
-    let sequence = |row: u32| Sequence {
-        input_ids: (0..5 + row)
-            .map(|token| 5 + (token * 7 + row) % 40)
-            .collect(),
-        token_type_ids: vec![0; 5 + row as usize],
-    };
-    Examples {
-        sequences: (0..6).map(sequence).collect(),
-        labels: (0..6).map(|row| Label::Class(row % 3)).collect(),
     }
 }
 

@@ -155,11 +155,13 @@ impl Export<'_> {
         };
         let names = self.names()?;
         // What is imported, and how training goes on: what is made of several adapters is trained anew on them.
-        let (imported, further) = match (&config.tuning, names.as_slice()) {
+        let anew = "anew on its adapters";
+        let (imported, how, further) = match (&config.tuning, names.as_slice()) {
             (Tuning::Fusion(_), all) => {
                 let fused = in_folder(all);
                 (
                     format!("FOLDER --fuse {fused}"),
+                    anew,
                     format!("--method fusion --fuse {fused}"),
                 )
             }
@@ -167,10 +169,15 @@ impl Export<'_> {
                 let rules = self.stack_rules();
                 (
                     format!("FOLDER/{last} --stack {}{rules}", in_folder(below)),
+                    anew,
                     format!("--stack {}{rules}", in_folder(&names)),
                 )
             }
-            _ => ("FOLDER".into(), "--init-adapter FOLDER --keep-head".into()),
+            _ => (
+                "FOLDER".into(),
+                "it further",
+                "--init-adapter FOLDER --keep-head".into(),
+            ),
         };
         let rows = self.rows();
         let (of_import, scored) = match &config.data.task {
@@ -193,12 +200,8 @@ impl Export<'_> {
                 )
             }
         };
-        let it = match further.contains("--keep-head") {
-            true => "it further",
-            false => "anew on its adapters",
-        };
         Ok(format!(
-            "With `pelt`, where MODEL is {model} or a folder with it, score it, and train {it}:\n\n```bash\n\
+            "With `pelt`, where MODEL is {model} or a folder with it, score it, and train {how}:\n\n```bash\n\
              pelt import --adapter {imported} --model MODEL {of_import}{prompt_labels} --out IMPORTED\n\
              pelt evaluate --run IMPORTED --model MODEL {scored}\n\
              pelt train --model MODEL {further} {rows}{prompt_labels} --out RUN\n```\n"
